@@ -56,13 +56,6 @@ impl<K: Hash + Eq + Clone, T: Hash + Eq + Clone> Index<K, T> {
         }
     }
 
-    /// Removes all keys of a tag, and returns them.
-    pub(super) fn take(&self, tag: &T) -> Vec<K> {
-        let keys = self.shard(tag).lock().remove(tag);
-        keys.map(|keys| keys.into_iter().collect())
-            .unwrap_or_default()
-    }
-
     pub(super) fn keys(&self, tag: &T) -> Vec<K> {
         let shard = self.shard(tag).lock();
         shard

@@ -73,12 +73,9 @@ where
     pub(crate) fn invalidate_tag(&self, tag: &T) -> Vec<K> {
         // The slot must be written before the index is read: see `insert`.
         self.note(self.hasher.hash_one(tag));
-        // Taken at once, rather than key by key. Values that may still be served stay, and so do their keys. A load or an insert that
-        // adds a key from here on comes after the invalidation, or finds it in the slot.
-        let mut keys = match self.terms.keep_stale {
-            None => self.index.take(tag),
-            Some(_) => self.index.keys(tag),
-        };
+        // The keys stay in the index until each is invalidated: otherwise a concurrent invalidation of the tag would not find them,
+        // and end before the values are gone.
+        let mut keys = self.index.keys(tag);
         if keys.len() > MANY {
             // The memory of one shard after the other stays in the processor's cache.
             keys.sort_by_cached_key(|key| self.shard_number(&self.sought(key)));
