@@ -24,7 +24,7 @@ impl Cost {
         let row = client.query_one(sql, &[]).await.unwrap();
         Self {
             server: server_time(server),
-            client: time_of_threads("/proc/self/task"),
+            client: time_of_client(),
             transactions: row.get(0),
             wal_bytes: row.get(1),
         }
@@ -63,8 +63,11 @@ fn server_time(server: &Postgres) -> Duration {
         .sum()
 }
 
-fn time_of_threads(tasks: &str) -> Duration {
-    let threads = std::fs::read_dir(tasks).unwrap().flatten();
+/// The processor time of this process.
+pub(crate) fn time_of_client() -> Duration {
+    // The kernel counts the present time slice of this thread when the thread yields.
+    std::thread::yield_now();
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
     threads
         .map(|thread| scheduled(&thread.path().join("schedstat")))
         .sum()

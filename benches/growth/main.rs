@@ -1,5 +1,5 @@
 //! Measures how the cost of an event grows with things that the event does not concern: subscriptions, open transactions,
-//! uncommitted rows, watched tables, slices, groups.
+//! uncommitted rows, watched tables, slices, groups, parked events, dependents, wide columns.
 //!
 //! Each curve is a cost at several sizes, and the ratio of the last cost to the first. Costs are processor time or counts, not
 //! durations, so they depend little on other load. `cargo bench --bench growth -- NAME` measures the curves whose name contains
@@ -14,13 +14,16 @@
 )]
 
 mod cost;
+mod dependents;
 mod groups;
+mod parked;
 mod reading;
 mod routing;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;
+mod writers;
 
 /// The options of the command line.
 pub(crate) struct Asked {
@@ -77,4 +80,7 @@ async fn main() {
     reading::measure(&asked).await;
     tables::measure(&asked).await;
     groups::measure(&asked).await;
+    parked::measure(&asked).await;
+    dependents::measure(&asked);
+    writers::measure(&asked).await;
 }

@@ -41,6 +41,12 @@ impl Stage {
         self.client.batch_execute(sql).await.unwrap();
     }
 
+    /// The id of the server's process for this client.
+    pub(crate) async fn pid(&self) -> i32 {
+        let row = self.client.query_one("SELECT pg_backend_pid()", &[]).await;
+        row.unwrap().get(0)
+    }
+
     /// Makes the tables `{prefix}0`, `{prefix}1` and so on.
     pub(crate) async fn tables(&self, prefix: &str, count: usize) -> Vec<TableName> {
         let sql = format!(

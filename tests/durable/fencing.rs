@@ -8,8 +8,10 @@ use std::time::Duration;
 use pgherald_testkit::{FaultProxy, Postgres};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio_postgres::Client;
 
-use crate::support::{Log, Scene, connect, drained, local, options};
+use crate::held_up::{Gates, of_row, start};
+use crate::support::{Log, Scene, connect, drained, local, options, report};
 use crate::workers::{Kind, Worker, effects};
 
 const ROWS: i32 = 60;
@@ -244,4 +246,77 @@ async fn a_late_acknowledgement_does_not_move_a_cursor_back() {
         drained(&handle).await;
     })
     .await;
+}
+
+/// Takes a slice away from its owner, as another consumer or a seek does.
+fn taken(slice: i32) -> String {
+    format!(
+        "UPDATE pgherald.consumer_slice SET epoch = epoch + 1, node = NULL WHERE slice = {slice};
+        UPDATE pgherald.consumer_cursor SET epoch = epoch + 1, generation = 0 WHERE slice = {slice};"
+    )
+}
+
+#[tokio::test]
+async fn settlements_of_a_lost_slice_have_no_effect_and_others_of_their_batch_are_written() {
+    local(async {
+        const SLICES: i32 = 101;
+        let scene = Scene::new().await;
+        let slices = "SELECT (hashtext(n::text) & 2147483647) % $1 FROM generate_series(1, 3) AS n";
+        let slices = scene.client.query(slices, &[&SLICES]).await.unwrap();
+        let slices: Vec<i32> = slices.iter().map(|row| row.get(0)).collect();
+        let (first, lost) = (slices[0], slices[1]);
+        assert!(first != lost && !slices[..2].contains(&slices[2]));
+        let (log, closed) = (Log::default(), Gates::default());
+        closed.borrow_mut().extend(["1=1#2", "2=1#2", "3=1#2"]);
+        let options = options("g").slices(101).lease(Duration::from_secs(60));
+        let handle = start(&scene, options, &log, &closed);
+        scene
+            .run("INSERT INTO jobs VALUES (1, 1), (2, 1), (3, 1)")
+            .await;
+        log.has(6).await;
+        let lag = "SELECT lag_events FROM pgherald.consumer_group_status";
+        scene.becomes(lag, 0).await;
+
+        // The settlement of the first row waits for a lock, so the two others are written together after it.
+        let (blocker, thief) = (scene.connect().await, scene.connect().await);
+        let lock =
+            format!("BEGIN; SELECT FROM pgherald.consumer_cursor WHERE slice = {first} FOR UPDATE");
+        blocker.batch_execute(&lock).await.unwrap();
+        let steal = format!("BEGIN; {}", taken(lost));
+        thief.batch_execute(&steal).await.unwrap();
+        closed.borrow_mut().remove("1=1#2");
+        scene.becomes(&waiting_for(&blocker).await, 1).await;
+        closed.borrow_mut().clear();
+        report(&handle, "all handled", |report| report.handled == 3).await;
+        blocker.batch_execute("ROLLBACK").await.unwrap();
+        scene.becomes(&waiting_for(&thief).await, 1).await;
+        assert_eq!(
+            scene
+                .number("SELECT count(*) FROM pgherald.parked_event")
+                .await,
+            2
+        );
+        thief.batch_execute("COMMIT").await.unwrap();
+
+        // The consumer claims the lost slice again, and handles its event again.
+        scene
+            .run("SELECT pg_notify('pgherald_outbox', 'control g')")
+            .await;
+        scene
+            .becomes("SELECT count(*) FROM pgherald.parked_event", 0)
+            .await;
+        let lines = log.lines();
+        assert_eq!(of_row(&lines, "1="), ["1=1#1", "1=1#2"]);
+        assert_eq!(of_row(&lines, "2="), ["2=1#1", "2=1#2", "2=1#2"]);
+        assert_eq!(of_row(&lines, "3="), ["3=1#1", "3=1#2"]);
+        drained(&handle).await;
+    })
+    .await;
+}
+
+/// A query for the number of sessions that wait for a lock of `holder`.
+async fn waiting_for(holder: &Client) -> String {
+    let row = holder.query_one("SELECT pg_backend_pid()", &[]).await;
+    let pid: i32 = row.unwrap().get(0);
+    format!("SELECT count(*) FROM pg_stat_activity WHERE {pid} = ANY (pg_blocking_pids(pid))")
 }

@@ -16,7 +16,7 @@ struct Gated {
     closed: Gates,
 }
 
-type Gates = Rc<RefCell<BTreeSet<&'static str>>>;
+pub(crate) type Gates = Rc<RefCell<BTreeSet<&'static str>>>;
 
 impl EventHandler for Gated {
     type Event = Event;
@@ -34,7 +34,12 @@ impl EventHandler for Gated {
     }
 }
 
-fn start(scene: &Scene, options: DurableOptions, log: &Log, closed: &Gates) -> ConsumerHandle {
+pub(crate) fn start(
+    scene: &Scene,
+    options: DurableOptions,
+    log: &Log,
+    closed: &Gates,
+) -> ConsumerHandle {
     let (log, closed) = (log.clone(), Rc::clone(closed));
     let factory = move || Gated {
         log: log.clone(),
@@ -63,7 +68,7 @@ async fn wait_for_tries(scene: &Scene) {
     scene.becomes(tries, 1).await;
 }
 
-fn of_row<'a>(lines: &'a [String], row: &str) -> Vec<&'a str> {
+pub(crate) fn of_row<'a>(lines: &'a [String], row: &str) -> Vec<&'a str> {
     let of = lines.iter().filter(|line| line.starts_with(row));
     of.map(String::as_str).collect()
 }

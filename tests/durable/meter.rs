@@ -1,4 +1,4 @@
-//! A proxy in front of the server that counts requests and bytes.
+//! A proxy in front of the server that counts requests, and bytes in both directions.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use pgherald_testkit::Postgres;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Forwards connections, and counts what the clients send.
+/// Forwards connections, and counts what clients and server send.
 #[derive(Clone)]
 pub(crate) struct Meter {
     address: SocketAddr,
@@ -20,6 +20,8 @@ struct Counts {
     /// Messages that end in a response: simple queries, and the ends of extended ones.
     requests: AtomicU64,
     bytes: AtomicU64,
+    /// Bytes of the server's answers.
+    answered: AtomicU64,
 }
 
 impl Meter {
@@ -40,7 +42,15 @@ impl Meter {
                 let (mut answers, requests) = server.into_split();
                 let (from, mut to) = client.into_split();
                 tokio::spawn(forward(from, requests, Arc::clone(&counted)));
-                tokio::spawn(async move { tokio::io::copy(&mut answers, &mut to).await });
+                let counted = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; 1 << 16];
+                    while let Ok(bytes @ 1..) = answers.read(&mut buffer).await {
+                        counted.answered.fetch_add(bytes as u64, Ordering::Relaxed);
+                        to.write_all(&buffer[..bytes]).await?;
+                    }
+                    std::io::Result::Ok(())
+                });
             }
         });
         Self { address, counts }
@@ -59,6 +69,10 @@ impl Meter {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.counts.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn answered(&self) -> u64 {
+        self.counts.answered.load(Ordering::Relaxed)
     }
 }
 

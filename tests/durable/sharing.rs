@@ -403,3 +403,17 @@ async fn a_handler_that_blocks_its_thread_is_called_once_if_no_other_node_takes_
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_drain_before_the_consumer_begins_ends_at_once() {
+    local(async {
+        let scene = Scene::new().await;
+        // The consumer's task is polled only after the drain has asked it to stop.
+        let handle = scene.start(options("g"), &Log::default(), all_well());
+        let ended = tokio::time::timeout(Duration::from_secs(60), drained(&handle));
+        ended
+            .await
+            .expect("the consumer ends without waiting for the deadline");
+    })
+    .await;
+}

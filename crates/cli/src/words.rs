@@ -57,6 +57,15 @@ pub(crate) fn count(number: impl Into<i128>, noun: &str) -> String {
     }
 }
 
+/// The number of events that a group lags behind: `1 event`, `about 3000000 events`.
+pub(crate) fn lag(events: i64, is_estimate: bool) -> String {
+    let events = count(events, "event");
+    match is_estimate {
+        true => format!("about {events}"),
+        false => events,
+    }
+}
+
 /// Quotes an argument for a shell. An argument with hidden characters, such as line breaks, is written as `$'…'`, which bash,
 /// zsh and ksh support.
 pub(crate) fn argument(text: &str) -> String {

@@ -14,6 +14,8 @@ pub(super) enum Problem {
     NoConsumer,
     /// Cursors fail to parse. All events of their slices are handled again.
     Unreadable,
+    /// Consumers read no new events, because too many rows have parked events.
+    Full,
     /// Parked events have failed and wait for another attempt.
     Failing,
     DeadLetters,
@@ -26,6 +28,7 @@ pub(super) fn problems(group: &GroupStatus) -> Vec<Problem> {
         (Problem::Paused, group.is_paused),
         (Problem::NoConsumer, group.nodes == 0),
         (Problem::Unreadable, !group.unreadable_slices.is_empty()),
+        (Problem::Full, group.full_nodes > 0),
         (Problem::Failing, group.failing > 0),
         (Problem::DeadLetters, group.dead_letters > 0),
         // Without a consumer, or while the group is paused, lag is a consequence and not reported.
@@ -44,6 +47,7 @@ pub(super) fn state(group: &GroupStatus) -> String {
         Problem::Paused => "paused".to_owned(),
         Problem::NoConsumer => "no consumer".to_owned(),
         Problem::Unreadable => format!("unreadable {}", cursors(group)),
+        Problem::Full => "not live".to_owned(),
         Problem::Failing => "failing".to_owned(),
         Problem::DeadLetters => "dead letters".to_owned(),
         Problem::Behind => "behind".to_owned(),

@@ -62,6 +62,8 @@ pub enum ErrorKind {
     Decode,
     /// The server refused a statement. Not retryable. The cause is the server's message.
     Query,
+    /// Too many rows have parked events, so a consumer reads no new ones. Retryable. Correct the cause of the failures.
+    Parked,
     /// A trigger specification does not fit its table. Not retryable. Nothing was changed. Correct the specification.
     Spec,
     /// The server, or an object on it that pgherald did not install, prevents the installation of triggers. Not retryable.
@@ -119,6 +121,10 @@ impl ErrorKind {
                 "if the database was restored, do nothing: subscribers resync by themselves; otherwise check whether a sequence in schema pgherald was reset",
             ),
             Self::Decode => (false, "check which other program writes to this channel"),
+            Self::Parked => (
+                true,
+                "correct the cause of the failures that `pgherald parked list` shows: the consumer continues when fewer rows have parked events",
+            ),
             Self::Query => (false, "read the cause; it is the server's own message"),
             Self::Spec => (
                 false,
@@ -155,6 +161,7 @@ impl fmt::Display for ErrorKind {
             Self::Triggers => "triggers missing or outdated",
             Self::History => "history of the outbox changed",
             Self::Decode => "cannot decode",
+            Self::Parked => "too many parked events",
             Self::Query => "statement failed",
             Self::Spec => "invalid trigger specification",
             Self::Unsuitable => "unsuitable for triggers",

@@ -124,6 +124,10 @@ impl<R: Runner> Engine<R> {
 
     async fn work(&mut self) {
         let mut stop = self.shared.stop.subscribe();
+        // The caller may have asked for the stop before this subscription.
+        if let Some(at) = *stop.borrow_and_update() {
+            self.on_input(Input::Stop(Some(at)));
+        }
         while !self.has_ended(Instant::now()) {
             self.advance(Instant::now());
             self.publish();
@@ -197,7 +201,10 @@ impl<R: Runner> Engine<R> {
                     }
                 }
                 Command::Live if self.attempts.lack_connections() => {}
-                Command::Live => self.published.live(self.membership.node()),
+                Command::Live => match self.intake.full(&self.ledger) {
+                    Some(error) => self.published.degraded(&error),
+                    None => self.published.live(self.membership.node()),
+                },
                 Command::Degrade(error) => self.published.degraded(&error),
                 Command::Disconnect(error) => {
                     if self.connection.requests().is_some() {

@@ -59,9 +59,15 @@ pub struct GroupStatus {
     pub is_paused: bool,
     /// Consumers whose lease has not expired.
     pub nodes: i64,
+    /// Consumers that read no new events and are not live, because too many rows of their slices have parked events.
+    pub full_nodes: i64,
     /// Committed rows of the outbox that the cursors have not passed yet, including rows that the handler filters out. Parked
-    /// events do not count: the cursors have passed them.
+    /// events do not count: the cursors have passed them. Up to 100,000 rows are counted, and more are
+    /// [estimated](Self::lag_is_estimate).
     pub lag_events: i64,
+    /// Whether `lag_events` is an estimate. It takes each id that was assigned later for a row, so it is too high if transactions
+    /// were rolled back, or are not committed yet.
+    pub lag_is_estimate: bool,
     /// The age of the oldest of these rows.
     pub lag: Duration,
     /// Parked events: they are to be retried, or wait behind an earlier event of the same row.
@@ -124,7 +130,7 @@ impl<'a> Group<'a> {
         rows.iter().map(status).collect()
     }
 
-    /// Returns the status of the group. It counts the events that the group lags behind, which takes a while for millions.
+    /// Returns the status of the group.
     ///
     /// # Errors
     /// As for [`all`](Self::all), or if there is no such group.
@@ -208,7 +214,9 @@ fn status(row: &Row) -> Result<GroupStatus> {
         slices: get(row, "slices")?,
         is_paused: get(row, "is_paused")?,
         nodes: get(row, "nodes")?,
+        full_nodes: get(row, "full_nodes")?,
         lag_events: get(row, "lag_events")?,
+        lag_is_estimate: get(row, "lag_is_estimate")?,
         lag: seconds(get(row, "lag_seconds")?),
         parked: get(row, "parked")?,
         dead_letters: get(row, "dead_letters")?,

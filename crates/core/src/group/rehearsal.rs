@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::job::{Disposition, Park};
 use super::options::DurableOptions;
 use super::slices::Acknowledgement;
-use super::store::{self, Settlement};
+use super::store::{self, Settlement, Which};
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{OutboxReader, Recorded, Statements};
 use crate::trigger::require_version;
@@ -100,7 +100,9 @@ async fn consume(client: &Arc<Client>) -> Result<()> {
             "consumers cannot acknowledge: the written cursor was not found afterwards; check triggers and rules on the tables of schema pgherald",
         ));
     }
-    store::parked_of(client, group, &[slice]).await?;
+    for which in [Which::All, Which::DueAtOnce] {
+        store::parked_of(client, group, &[slice], which).await?;
+    }
     let mut settlement = Settlement {
         slice,
         epoch,
@@ -108,9 +110,9 @@ async fn consume(client: &Arc<Client>) -> Result<()> {
         id,
         failed: Some((2, Some("rehearsal".to_owned()), Disposition::Dead)),
     };
-    store::settle(client, statements, group, &settlement).await?;
+    store::settle(client, statements, group, std::slice::from_ref(&settlement)).await?;
     settlement.failed = None;
-    store::settle(client, statements, group, &settlement).await?;
+    store::settle(client, statements, group, std::slice::from_ref(&settlement)).await?;
     store::leave(client, group, number).await?;
     store::remove_expired(client, group, &[]).await.map(drop)
 }

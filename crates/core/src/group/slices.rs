@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use self::acknowledging::Stored;
 pub(super) use self::acknowledging::{Acknowledgement, Gone};
-pub(super) use self::parks::MOST_BYTES;
+pub(super) use self::parks::MAX_BYTES;
 use self::parks::Parks;
 pub(super) use self::reading::Turn;
 use self::window::Window;

@@ -216,14 +216,31 @@ pub(super) struct ParkedEntry {
     pub(super) due: Instant,
 }
 
-/// Returns the parked events of some slices, without dead letters.
+/// Which parked events to read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Which {
+    All,
+    /// Those that were made due at once. An operator does that to retry them.
+    DueAtOnce,
+}
+
+/// Returns parked events of some slices, without dead letters.
 pub(super) async fn parked_of(
     client: &Client,
     group: &str,
     slices: &[i32],
+    which: Which,
 ) -> Result<Vec<ParkedEntry>> {
-    let sql = include_str!("sql/parked_of.sql");
-    let rows = query(client, sql, &[&group, &slices]).await?;
+    if slices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let which = match which {
+        Which::All => "",
+        // The condition of the index.
+        Which::DueAtOnce => " AND due_at IS NOT NULL AND coalesce(delay, 0) = 0",
+    };
+    let sql = include_str!("sql/parked_of.sql").replace("{{which}}", which);
+    let rows = query(client, &sql, &[&group, &slices]).await?;
     let now = Instant::now();
     let event = |row: &SqlRow| {
         Ok(ParkedEntry {

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::leases::Lease;
 use super::options::DurableOptions;
-use super::store::{self, GroupState, ParkedEntry};
+use super::store::{self, GroupState, ParkedEntry, Which};
 use crate::error::Result;
 use crate::outbox::Cursor;
 
@@ -23,7 +23,7 @@ pub(super) struct NodeState {
     pub(super) owned: Vec<(i32, i64)>,
     /// Leases that have expired by this node's own clock.
     pub(super) expired: Vec<Lease>,
-    /// The revision of the group at the last tick that read all parked events.
+    /// The revision of the group up to which the node knows the changes of its parked events.
     pub(super) revision: Option<i64>,
 }
 
@@ -44,9 +44,9 @@ pub(super) struct TickResult {
     pub(super) share: usize,
     /// Slices that the tick has claimed, with epoch and cursor.
     pub(super) claimed: Vec<(i32, i64, Cursor)>,
-    /// Parked events of the claimed slices; of all slices of this node if the group's revision has changed.
+    /// Parked events of the claimed slices. If the group's revision has changed, also those of the other slices that were made due
+    /// at once: this node has parked all other ones itself, or read them when it claimed the slice.
     pub(super) parked: Vec<ParkedEntry>,
-    pub(super) has_all_parked: bool,
 }
 
 pub(super) async fn tick(
@@ -91,21 +91,16 @@ pub(super) async fn tick(
         0 => Vec::new(),
         missing => store::claim(&client, group, number, missing, &known).await?,
     };
-    let has_all_parked = node.revision != Some(state.revision);
-    let mut of: Vec<i32> = claimed.iter().map(|(slice, ..)| *slice).collect();
-    if has_all_parked {
-        of.extend(known);
+    let of: Vec<i32> = claimed.iter().map(|(slice, ..)| *slice).collect();
+    let mut parked = store::parked_of(&client, group, &of, Which::All).await?;
+    if node.revision != Some(state.revision) {
+        parked.extend(store::parked_of(&client, group, &known, Which::DueAtOnce).await?);
     }
-    let parked = match of.is_empty() {
-        true => Vec::new(),
-        false => store::parked_of(&client, group, &of).await?,
-    };
     Ok(Tick::Renewed(TickResult {
         began,
         state,
         share,
         claimed,
         parked,
-        has_all_parked,
     }))
 }

@@ -104,6 +104,19 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
             );
             (Verdict::Warning, text, fix)
         }
+        Problem::Full => {
+            let text = format!(
+                "{} no new events and not live, because too many rows have parked events; {}",
+                match group.full_nodes {
+                    1 => "1 consumer reads".to_owned(),
+                    consumers => format!("{consumers} consumers read"),
+                },
+                behind(group)
+            );
+            let option = words::option("group", &group.name);
+            let fix = format!("correct the cause of the failures: pgherald parked list {option}");
+            (Verdict::Failed, text, fix)
+        }
         Problem::Failing => {
             let verdict = match group.failing >= MANY_FAILING || is_failing_for_long(group) {
                 true => Verdict::Failed,
@@ -172,7 +185,10 @@ fn error(group: &GroupStatus) -> String {
 }
 
 fn behind(group: &GroupStatus) -> String {
-    let mut text = format!("{} behind", words::count(group.lag_events, "event"));
+    let mut text = format!(
+        "{} behind",
+        words::lag(group.lag_events, group.lag_is_estimate)
+    );
     if group.lag_events > 0 {
         let lag = words::about(group.lag.as_secs_f64());
         text = format!("{text}, for {lag}");

@@ -22,6 +22,7 @@ struct Deleted<'a> {
     cursors: i64,
     /// Recorded events that the cursors have not passed. `None` if a cursor cannot be parsed.
     lag_events: Option<i64>,
+    lag_is_estimate: bool,
     parked: i64,
     dead_letters: i64,
     requirements: Vec<String>,
@@ -39,10 +40,10 @@ pub(super) async fn delete(
     let known = status
         .ok()
         .filter(|status| status.unreadable_slices.is_empty());
-    let lag_events = known.map(|status| status.lag_events);
+    let lag = known.map(|status| (status.lag_events, status.lag_is_estimate));
     client.batch_execute(BEGIN).await?;
     let run = async {
-        let deleted = look(client, name, lag_events, commit).await?;
+        let deleted = look(client, name, lag, commit).await?;
         if commit {
             Group::new(client, name).delete().await?;
             client.batch_execute("COMMIT").await?;
@@ -62,7 +63,7 @@ pub(super) async fn delete(
 async fn look<'a>(
     client: &Client,
     name: &'a str,
-    lag_events: Option<i64>,
+    lag: Option<(i64, bool)>,
     commit: bool,
 ) -> Result<Deleted<'a>, Failure> {
     if commit {
@@ -93,7 +94,8 @@ async fn look<'a>(
     Ok(Deleted {
         group: name,
         cursors: row.try_get(0)?,
-        lag_events,
+        lag_events: lag.map(|(events, _)| events),
+        lag_is_estimate: lag.is_some_and(|(_, is_estimate)| is_estimate),
         parked: row.try_get(1)?,
         dead_letters: row.try_get(2)?,
         requirements: row.try_get(3)?,
@@ -114,7 +116,7 @@ fn print(output: &mut Output, deleted: &Deleted<'_>) -> Result<(), Failure> {
         false => format!("Deletes group {group}:"),
     })?;
     let lag = match deleted.lag_events {
-        Some(events) => words::count(events, "event"),
+        Some(events) => words::lag(events, deleted.lag_is_estimate),
         None => "an unknown number of events".to_owned(),
     };
     let mut lines = vec![

@@ -69,7 +69,7 @@ fn row(Listed { state, tables }: &Listed<'_>) -> Vec<String> {
             [] => "not stated".to_owned(),
             tables => tables.join(","),
         },
-        words::count(state.lag_events, "event"),
+        words::lag(state.lag_events, state.lag_is_estimate),
         words::duration(state.lag_seconds),
         state.nodes.len().to_string(),
         state.parked.to_string(),

@@ -14,6 +14,7 @@ struct Report<'a> {
     group: &'a str,
     is_paused: bool,
     lag_events: i64,
+    lag_is_estimate: bool,
     nodes: i64,
     parked: i64,
     failing: i64,
@@ -33,6 +34,7 @@ pub(super) fn conclude(
         0 if status.parked > 0 => "All recorded events were read.".to_owned(),
         0 => "No recorded event waits to be handled.".to_owned(),
         1 => "1 event waits to be handled.".to_owned(),
+        events if status.lag_is_estimate => format!("About {events} events wait to be handled."),
         events => format!("{events} events wait to be handled."),
     });
     if status.parked > 0 {
@@ -59,6 +61,7 @@ pub(super) fn conclude(
             group: &status.name,
             is_paused: status.is_paused,
             lag_events: status.lag_events,
+            lag_is_estimate: status.lag_is_estimate,
             nodes: status.nodes,
             parked: status.parked,
             failing: status.failing,

@@ -119,7 +119,7 @@ fn parts(output: &Output, shown: &Shown) -> Vec<Part> {
     };
     let is_owned = |slice: &&Slice| slice.consumer.is_some();
     let owned = slice_states.iter().filter(is_owned).count();
-    let lag = words::count(state.lag_events, "event");
+    let lag = words::lag(state.lag_events, state.lag_is_estimate);
     let facts = [
         (
             "Lag",

@@ -26,6 +26,7 @@ pub(in crate::commands) struct GroupState {
     pub(in crate::commands) state: String,
     pub(in crate::commands) is_paused: bool,
     pub(in crate::commands) lag_events: i64,
+    pub(in crate::commands) lag_is_estimate: bool,
     pub(in crate::commands) lag_seconds: f64,
     pub(in crate::commands) slices: i32,
     /// Events that wait for another attempt, or behind such an event of the same row.
@@ -86,6 +87,7 @@ pub(in crate::commands) async fn groups(client: &Client) -> Result<Vec<GroupStat
             state: state(&status),
             is_paused: status.is_paused,
             lag_events: status.lag_events,
+            lag_is_estimate: status.lag_is_estimate,
             lag_seconds: status.lag.as_secs_f64(),
             slices: status.slices,
             parked: status.parked,

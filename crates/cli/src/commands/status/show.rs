@@ -116,7 +116,7 @@ fn groups(groups: &[GroupState]) -> Part {
         cells(&[
             group.group.clone(),
             group.state.clone(),
-            words::count(group.lag_events, "event"),
+            words::lag(group.lag_events, group.lag_is_estimate),
             words::duration(group.lag_seconds),
             group.nodes.len().to_string(),
             group.parked.to_string(),

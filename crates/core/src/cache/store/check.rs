@@ -45,6 +45,11 @@ where
         self.shards.iter().map(len).sum()
     }
 
+    /// The capacity of the set of keys with this tag.
+    pub(crate) fn indexed_capacity(&self, tag: &T) -> usize {
+        self.index.capacity(tag)
+    }
+
     /// The number of registered loads.
     pub(crate) fn in_flight(&self) -> usize {
         self.shards

@@ -6,6 +6,8 @@ use std::hash::{BuildHasher, Hash};
 use crate::sync::{Mutex, RandomState};
 
 const SHARDS: usize = 16;
+/// A set with room for more than this many times its keys is shrunk.
+const SPARSE: usize = 16;
 
 /// Maps a tag (a row of a table) to the keys that are stored or in flight.
 ///
@@ -46,6 +48,9 @@ impl<K: Hash + Eq + Clone, T: Hash + Eq + Clone> Index<K, T> {
                 keys.remove(key);
                 if keys.is_empty() {
                     shard.remove(tag);
+                } else if keys.len() < keys.capacity() / SPARSE {
+                    // Iterating over a set takes as long as its capacity.
+                    keys.shrink_to(keys.len() * 2);
                 }
             }
         }
@@ -57,6 +62,11 @@ impl<K: Hash + Eq + Clone, T: Hash + Eq + Clone> Index<K, T> {
             .get(tag)
             .map(|keys| keys.iter().cloned().collect())
             .unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self, tag: &T) -> usize {
+        self.shard(tag).lock().get(tag).map_or(0, HashSet::capacity)
     }
 
     #[cfg(test)]

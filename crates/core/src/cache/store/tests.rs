@@ -416,6 +416,23 @@ fn what_a_flush_left_is_dropped_and_nothing_else() {
 }
 
 #[test]
+fn set_of_keys_shrinks_after_most_were_removed() {
+    let store = of(50_000);
+    for key in 0..10_000 {
+        assert!(store.insert(store.moment(), &key, &Arc::new(key), [7].into()));
+    }
+    assert!(store.indexed_capacity(&7) >= 10_000);
+    for key in 1..10_000 {
+        assert!(store.invalidate(&key, Stale::Keep));
+    }
+    let capacity = store.indexed_capacity(&7);
+    assert!((1..64).contains(&capacity), "{capacity}");
+    assert_eq!(store.invalidate_tag(&7), [0]);
+    assert_eq!(store.indexed_capacity(&7), 0);
+    store.assert_consistent();
+}
+
+#[test]
 fn a_large_flush_is_dropped_in_portions() {
     for capacity in [127, 500_000] {
         let store = of(capacity);

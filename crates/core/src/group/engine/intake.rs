@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::acknowledger::Acknowledger;
 use super::command::{Command, Commands, Ledger};
 use super::polling::Polling;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::group::job::{Disposition, Job, Origin, Park, Row};
@@ -35,15 +35,16 @@ use crate::signal::{Resync, ResyncReason};
 
 /// The most events that are taken in and not finished. At most this many are handled again after a crash.
 const MAX_IN_FLIGHT: usize = 4_096;
-/// While those events take this many bytes, nothing more is read or fetched. One page and 100 parked events, of about 16 MiB each,
-/// may exceed it.
+/// While those events take this many bytes, nothing more is read or fetched. One page and one fetch of parked events, of about 16
+/// MiB each, may exceed it.
 const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 /// The most bytes that a single event counts as, so that a very large event does not block other events.
 const MAX_BYTES_OF_ONE: usize = MAX_BYTES_IN_FLIGHT / 2;
-/// While this many rows have parked events, nothing new is read.
+/// While this many rows have parked events, nothing new is read, and the node is not live. All of them are held in memory, because
+/// later events of these rows have to wait.
 const MAX_PARKED_ROWS: usize = 100_000;
 /// The most parked events that are fetched at once.
-const FETCH: usize = 100;
+const FETCH: usize = 512;
 /// How long to wait until an event has been written to the parked events.
 const UNWRITTEN: Duration = Duration::from_millis(20);
 
@@ -52,8 +53,6 @@ pub(super) struct Intake {
     filter: Filter,
     page_size: usize,
     polling: Polling,
-    /// Whether it was logged that too many rows have parked events.
-    has_warned: bool,
 }
 
 impl Intake {
@@ -68,7 +67,6 @@ impl Intake {
             page_size: page_size(mode, &options),
             options,
             polling: Polling::new(now),
-            has_warned: false,
         }
     }
 
@@ -264,18 +262,16 @@ impl Intake {
         }
     }
 
-    /// Logs once that too many rows have parked events.
-    pub(super) fn warn_if_full(&mut self, ledger: &Ledger) {
-        let is_full = ledger.parked.rows() >= MAX_PARKED_ROWS;
-        if is_full && !self.has_warned {
-            let group = &*self.options.group;
-            tracing::error!(
-                group,
-                rows = MAX_PARKED_ROWS,
-                "reading no new events: too many rows have parked events"
+    /// Returns why the node is not live, if so many rows have parked events that it reads nothing new.
+    pub(super) fn full(&self, ledger: &Ledger) -> Option<Error> {
+        (ledger.parked.rows() >= MAX_PARKED_ROWS).then(|| {
+            let message = format!(
+                "{MAX_PARKED_ROWS} rows have parked events, so the consumer reads no new events of group {:?}: correct the cause of \
+                 their failures, which `pgherald parked list` shows, then run `pgherald parked retry --all`",
+                self.options.group
             );
-        }
-        self.has_warned = is_full;
+            Error::new(ErrorKind::Parked, message)
+        })
     }
 }
 

@@ -89,7 +89,6 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn publish(&mut self) {
-        self.intake.warn_if_full(&self.ledger);
         let outcomes = &mut self.attempts.outcomes;
         outcomes.log_due_summaries(Instant::now());
         outcomes.unfinished(self.ledger.slices.pending());

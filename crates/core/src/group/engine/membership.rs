@@ -42,7 +42,7 @@ pub(super) struct Membership {
     /// Until then, no other node can claim the slices of this node.
     lease_until: Instant,
     is_paused: bool,
-    /// The revision of the group at the last tick that read all parked events.
+    /// The revision of the group up to which this node knows the changes of its parked events.
     revision: Option<i64>,
     stop_at: Option<Instant>,
     /// The number of parked events of slices that were given back since the stop.
@@ -257,8 +257,8 @@ impl Membership {
         }
         let claimed: Vec<i32> = found.claimed.iter().map(|(slice, ..)| *slice).collect();
         let has_passed_over = find_parked(&found.parked, &claimed, was_settled, ledger);
-        // Otherwise the next tick reads all parked events again.
-        if found.has_all_parked && !has_passed_over {
+        // Otherwise the next tick reads the changed events again.
+        if !has_passed_over {
             self.revision = Some(found.state.revision);
         }
         match self.stop_at {

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use super::{Request, answer};
 use crate::error::{Error, Result};
 use crate::group::options::DurableOptions;
-use crate::group::slices::{Acknowledgement, MOST_BYTES};
+use crate::group::slices::{Acknowledgement, MAX_BYTES};
 use crate::group::store::{self, Settlement};
 use crate::outbox::Statements;
 
@@ -127,7 +127,12 @@ impl Writing {
     }
 }
 
-/// Writes settlements and acknowledgements. Acknowledgements are written together, up to [`MOST_BYTES`] at once.
+/// The most settlements that are written at once.
+const SETTLEMENTS: usize = 1_000;
+
+/// Writes settlements and acknowledgements, each kind together: up to [`SETTLEMENTS`], and acknowledgements of up to [`MAX_BYTES`].
+///
+/// An event is fetched only after its settlement was written, so there are no two settlements of one event.
 async fn write(
     client: &Client,
     statements: &mut Statements,
@@ -135,13 +140,9 @@ async fn write(
     sent: &Sent,
 ) -> Result<Written> {
     let (all, mut written) = (&sent.acknowledgements, Written::default());
-    for settlement in &sent.settlements {
-        match store::settle(client, statements, group, settlement).await {
+    for some in sent.settlements.chunks(SETTLEMENTS) {
+        match settle(client, statements, group, some, &mut written).await {
             Ok(()) => {}
-            Err(error) if error.is_refused_value() => {
-                written.refuse(settlement.slice, settlement.epoch, error);
-                written.settlements.push(settlement.clone());
-            }
             Err(error) if error.is_connection() => return Err(error),
             Err(error) => {
                 written.untried = all.iter().map(|one| one.slice).collect();
@@ -158,7 +159,7 @@ async fn write(
     let mut bytes = 0;
     let together = all.chunk_by(|before, _| {
         bytes += before.bytes();
-        let is_room = bytes < MOST_BYTES;
+        let is_room = bytes < MAX_BYTES;
         bytes = if is_room { bytes } else { 0 };
         is_room
     });
@@ -179,6 +180,32 @@ async fn write(
         }
     }
     Ok(written)
+}
+
+/// Writes settlements at once. If the database refuses a batch, its halves are written on their own, until only the refused ones are
+/// left.
+async fn settle(
+    client: &Client,
+    statements: &mut Statements,
+    group: &str,
+    some: &[Settlement],
+    written: &mut Written,
+) -> Result<()> {
+    match store::settle(client, statements, group, some).await {
+        Err(error) if error.is_refused_value() => match some {
+            [one] => {
+                written.refuse(one.slice, one.epoch, error);
+                written.settlements.push(one.clone());
+                Ok(())
+            }
+            _ => {
+                let (first, second) = some.split_at(some.len() / 2);
+                Box::pin(settle(client, statements, group, first, written)).await?;
+                Box::pin(settle(client, statements, group, second, written)).await
+            }
+        },
+        result => result,
+    }
 }
 
 /// Writes acknowledgements at once. If the database refuses the batch, each slice is written on its own.

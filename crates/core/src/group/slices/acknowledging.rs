@@ -8,7 +8,7 @@ use crate::outbox::Cursor;
 
 /// How often a cursor is written before its generation, which is part of its key, is raised. The new key leaves behind the
 /// index entries of dead row versions.
-const MOST_WRITES: u32 = 200;
+const MAX_WRITES: u32 = 200;
 
 /// The cursor in the database.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Stored {
 
     /// Whether the next write raises the generation.
     fn is_renewed(&self) -> bool {
-        self.writes >= MOST_WRITES
+        self.writes >= MAX_WRITES
     }
 
     fn was_written(&mut self, is_renewed: bool) {

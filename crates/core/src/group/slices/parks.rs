@@ -9,7 +9,7 @@ use crate::group::job::Park;
 use crate::outbox::Cursor;
 
 /// Parked events of about this many bytes are written at once. The last event may exceed it.
-pub(in crate::group) const MOST_BYTES: usize = 16 << 20;
+pub(in crate::group) const MAX_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Parks {
@@ -52,7 +52,7 @@ impl Parks {
         self.weight += bytes;
         self.bytes += bytes;
         self.all.push(park);
-        if self.weight >= MOST_BYTES {
+        if self.weight >= MAX_BYTES {
             self.weight = 0;
             self.cuts.push_back((self.all.len(), cursor()));
         }

@@ -289,7 +289,7 @@ fn large_parked_events_are_written_in_parts_with_a_cursor_each() {
     slices.advance(&turn, &at(2));
     let large = |id| {
         let mut park = park(id);
-        park.row.columns = Some("x".repeat(super::MOST_BYTES / 2).into());
+        park.row.columns = Some("x".repeat(super::MAX_BYTES / 2).into());
         park
     };
     for (id, number) in (11..15).zip(&numbers) {

@@ -1,4 +1,4 @@
--- Updates or deletes the dead letters with the ids $2, or all, and makes the consumers read their parked events again.
+-- Updates or deletes the dead letters with the ids $2, or all, and makes the consumers read their parked events that are due at once.
 changed AS (
     {{action}}
     WHERE group_name OPERATOR(pg_catalog.=) $1 AND dead_at IS NOT NULL

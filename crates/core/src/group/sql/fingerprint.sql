@@ -22,13 +22,14 @@ WITH given AS (
     -- The first check of a table has no stored fingerprint to compare with.
     SELECT format('%I.%I', n.schema_name, n.table_name) AS table_name, n.reason FROM noted AS n WHERE n.reason IS NOT NULL
 ), called AS (
-    -- This makes the consumer of the slice read its parked events again.
+    -- This makes the consumer of the slice read its parked events that are due at once.
     UPDATE pgherald.consumer_group AS c SET revision = c.revision + 1
     WHERE c.name = $1 AND EXISTS (SELECT FROM gap) RETURNING c.revision
 ), parked AS (
     -- Each gap has an id of its own, because an attempt at an earlier resync may be running.
-    INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
-    SELECT $1, -(1::bigint << 40) - c.revision, 0, clock_timestamp(), 0, 0, 'R', (SELECT max(g.reason) FROM gap AS g), 0
+    INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts, due_at, delay)
+    SELECT $1, -(1::bigint << 40) - c.revision, 0, clock_timestamp(), 0, 0, 'R', (SELECT max(g.reason) FROM gap AS g), 0,
+        clock_timestamp(), 0
     FROM called AS c
 )
 SELECT g.table_name, g.reason FROM gap AS g

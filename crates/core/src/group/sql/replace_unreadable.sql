@@ -16,7 +16,8 @@ WITH unreadable AS (
     UPDATE pgherald.consumer_group AS g SET revision = g.revision + 1
     WHERE g.name = $1 AND EXISTS (SELECT FROM moved) RETURNING g.revision
 )
-INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
+INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts, due_at, delay)
 -- The id is new, because an attempt at an earlier resync may be running.
-SELECT $1, -(1::bigint << 40) - c.revision, (SELECT min(slice) FROM moved), clock_timestamp(), 0, 0, 'R', 'trimmed', 0
+SELECT $1, -(1::bigint << 40) - c.revision, (SELECT min(slice) FROM moved), clock_timestamp(), 0, 0, 'R', 'trimmed', 0,
+    clock_timestamp(), 0
 FROM called AS c

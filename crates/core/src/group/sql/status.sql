@@ -1,9 +1,20 @@
 -- The status of groups, with their failures: parked events that have failed, dead letters, the last error. 300 is
--- GroupStatus::RECENT. Times are compared as numbers, because differences of infinite times are errors on some servers. There
+-- GroupStatus::RECENT, and 100000 is MAX_PARKED_ROWS of a consumer. Times are compared as numbers, because differences of infinite times are errors on some servers. There
 -- may be very many parked events, for which date_part costs least.
 SELECT s.name, s.slices, s.is_paused, s.nodes, s.lag_events, s.lag_seconds, s.parked, s.dead_letters,
     coalesce(f.failing, 0) AS failing, coalesce(f.failing_recently, 0) AS failing_recently, f.oldest_failing,
-    coalesce(f.dead_recently, 0) AS dead_recently, s.unreadable_slices, e.error AS last_error
+    coalesce(f.dead_recently, 0) AS dead_recently, s.unreadable_slices, e.error AS last_error, s.lag_is_estimate,
+    CASE WHEN s.parked OPERATOR(pg_catalog.>=) 100000 THEN (
+        SELECT pg_catalog.count(*) FROM (
+            SELECT r.node FROM (
+                SELECT DISTINCT c.node, q.relation, q.key FROM pgherald.parked_event AS q
+                JOIN pgherald.consumer_slice AS c ON c.group_name OPERATOR(pg_catalog.=) q.group_name
+                    AND c.slice OPERATOR(pg_catalog.=) q.slice
+                WHERE q.group_name OPERATOR(pg_catalog.=) s.name AND q.dead_at IS NULL AND c.node IS NOT NULL
+            ) AS r
+            GROUP BY r.node HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) 100000
+        ) AS n
+    ) ELSE 0 END AS full_nodes
 FROM pgherald.consumer_group_status AS s
 LEFT JOIN (
     SELECT p.group_name,

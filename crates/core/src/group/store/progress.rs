@@ -1,5 +1,6 @@
 //! Writes of progress. Each has an effect only under the slice's epoch and generation.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -115,7 +116,7 @@ pub(in crate::group) struct Settlement {
     pub(in crate::group) epoch: i64,
     pub(in crate::group) generation: i64,
     pub(in crate::group) id: i64,
-    /// If the attempt failed: the attempts made, the error, and what happens next.
+    /// If the attempt failed: the attempts made, the error, and what happens next. Otherwise the event was handled.
     pub(in crate::group) failed: Option<(u32, Option<String>, Disposition)>,
 }
 
@@ -135,39 +136,46 @@ impl Settlement {
     }
 }
 
-/// Writes a settlement. Does nothing if this node no longer owns the slice.
+/// Writes settlements of different events by one statement. Those of slices that this node no longer owns have no effect.
 pub(in crate::group) async fn settle(
     client: &Client,
     statements: &mut Statements,
     group: &str,
-    settlement: &Settlement,
+    settlements: &[Settlement],
 ) -> Result<()> {
-    let Settlement {
-        slice,
-        epoch,
-        generation,
-        id,
-        failed: failure,
-    } = settlement;
-    let Some((attempts, error, disposition)) = failure else {
-        let sql = include_str!("../sql/settle_done.sql");
-        let statement = statements.get(client, sql).await?;
-        let parameters: [&(dyn ToSql + Sync); 5] = [&group, slice, epoch, generation, id];
-        return execute(client, &statement, &parameters).await.map(drop);
-    };
-    let sql = include_str!("../sql/settle_failed.sql");
-    let statement = statements.get(client, sql).await?;
-    let attempts = i32::try_from(*attempts).unwrap_or(i32::MAX);
-    let error = error.as_deref().map(storable);
-    let parameters: [&(dyn ToSql + Sync); 8] = [
+    let statement = statements
+        .get(client, include_str!("../sql/settle.sql"))
+        .await?;
+    let slices = settlements.iter();
+    let slices: BTreeSet<(i32, i64, i64)> = slices
+        .map(|one| (one.slice, one.epoch, one.generation))
+        .collect();
+    let epochs: Vec<i64> = slices.iter().map(|(_, epoch, _)| *epoch).collect();
+    let generations: Vec<i64> = slices.iter().map(|(.., generation)| *generation).collect();
+    let slices: Vec<i32> = slices.iter().map(|(slice, ..)| *slice).collect();
+    let ids: Vec<i64> = settlements.iter().map(|one| one.id).collect();
+    let of: Vec<i32> = settlements.iter().map(|one| one.slice).collect();
+    let failures = || settlements.iter().map(|one| one.failed.as_ref());
+    let failed: Vec<bool> = failures().map(|failed| failed.is_some()).collect();
+    let attempts = |attempts: u32| i32::try_from(attempts).unwrap_or(i32::MAX);
+    let attempts: Vec<Option<i32>> = failures()
+        .map(|failed| failed.map(|failed| attempts(failed.0)))
+        .collect();
+    let errors: Vec<Option<String>> = failures()
+        .map(|failed| failed?.1.as_deref().map(storable))
+        .collect();
+    let delays: Vec<Option<f64>> = failures().map(|failed| failed?.2.delay()).collect();
+    let parameters: [&(dyn ToSql + Sync); 10] = [
         &group,
-        slice,
-        epoch,
-        generation,
-        id,
+        &slices,
+        &epochs,
+        &generations,
+        &ids,
+        &of,
+        &failed,
         &attempts,
-        &error,
-        &disposition.delay(),
+        &errors,
+        &delays,
     ];
     execute(client, &statement, &parameters).await.map(drop)
 }

@@ -59,6 +59,10 @@ $$;
 -- delay: the seconds until due_at at the time of the write. They bound the delay if the clock is set back later. is_unfiltered: the
 -- event was parked after a restore, before a consumer applied the filter of the group's handler.
 ALTER TABLE pgherald.parked_event ADD COLUMN delay float8, ADD COLUMN is_unfiltered boolean NOT NULL DEFAULT false;
+CREATE INDEX parked_event_dead ON pgherald.parked_event (group_name, id) WHERE dead_at IS NOT NULL;
+-- Events that were made due at once, for example by an operator. Consumers read only these after the group was changed.
+CREATE INDEX parked_event_due ON pgherald.parked_event (group_name, slice)
+    WHERE dead_at IS NULL AND due_at IS NOT NULL AND coalesce(delay, 0) = 0;
 -- The existing rows belong to this server, and groups continue from their cursors, unless the rows were restored. They were restored
 -- if one transaction has written rows with several values of xid, or if a row, or one of several cursors written together, contains
 -- a transaction later than the one that has written it. (An attempt may write a single cursor after later transactions were read.)
@@ -95,6 +99,20 @@ BEGIN
 END
 $$;
 -- These come last, because writers wait from here on.
+-- Writers compress the values of wide rows. With lz4, where the server has it, that takes a quarter of the time.
+DO $$
+DECLARE
+    part text;
+BEGIN
+    IF EXISTS (SELECT FROM pg_settings AS s WHERE s.name = 'default_toast_compression' AND 'lz4' = ANY (s.enumvals)) THEN
+        FOREACH part IN ARRAY ARRAY['outbox_0', 'outbox_1', 'outbox_2', 'outbox_3'] LOOP
+            EXECUTE format(
+                'ALTER TABLE pgherald.%I ALTER columns SET COMPRESSION lz4, ALTER old_columns SET COMPRESSION lz4', part
+            );
+        END LOOP;
+    END IF;
+END
+$$;
 -- Without a replica identity, a publication of all tables makes the server refuse the deletion of rows, which happens after a
 -- restore. Inserts pay nothing for it.
 ALTER TABLE pgherald.outbox REPLICA IDENTITY FULL;

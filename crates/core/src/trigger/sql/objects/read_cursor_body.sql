@@ -1,5 +1,6 @@
 -- The position that the text of a cursor stands for. Everything is null if the text is not a cursor. Raises no error, so that one
--- such text does not hide the other cursors. Cursors are parsed by the type Cursor of the program, and in the database only here.
+-- such text does not hide the other cursors. A row with an id up to `settled` is read, unless its transaction is not visible in the
+-- snapshot `latest`; such a transaction comes before `begun`. Cursors are parsed by the type Cursor of the program, and in the database only here.
 DECLARE
     xid CONSTANT text := '[0-9]{1,18}';
     point CONSTANT text := format('%1$s:%1$s:(%1$s(,%1$s)*)? %1$s %1$s %1$s', xid);
@@ -31,4 +32,14 @@ BEGIN
     closed := words[4]::bigint;
     reading := words[5]::pg_snapshot;
     "position" := words[9]::bigint;
+    -- The snapshot, floor and begun of the end of the difference, once something beyond the first floor was read of it.
+    IF "position" > floor THEN
+        latest := reading;
+        settled := least("position", words[6]::bigint);
+        begun := words[7]::bigint;
+    ELSE
+        latest := done;
+        settled := floor;
+        begun := words[3]::bigint;
+    END IF;
 END
