@@ -201,3 +201,27 @@ async fn a_blocked_handler_delays_no_other_consumer_of_its_connections() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn groups_that_share_connections_detect_a_new_history() {
+    local(async {
+        let scene = Scene::new().await;
+        let handles = start_all(&scene, &Log::default()).await;
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        have_handled(&handles, 1).await;
+        scene
+            .run("DELETE FROM pgherald.outbox_history; INSERT INTO jobs VALUES (2, 1)")
+            .await;
+        let resynced = "SELECT count(*) FROM pgherald.consumer_group_status WHERE lag_events = 0 AND parked = 0";
+        for handle in &handles {
+            // Both events and the resync.
+            report(handle, "resynced", |report| report.handled >= 3).await;
+        }
+        scene.run("INSERT INTO jobs VALUES (3, 1)").await;
+        for handle in &handles {
+            report(handle, "all handled", |report| report.handled >= 4).await;
+        }
+        scene.becomes(resynced, i64::try_from(GROUPS).unwrap()).await;
+    })
+    .await;
+}

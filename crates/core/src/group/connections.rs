@@ -8,32 +8,33 @@
 //!
 //! A link is two sessions. It ends when the last consumer that holds it drops it. If a session ends, each of these consumers
 //! finds out, and opens a link again: the first one connects, the others join it. A link on which a request was not answered in
-//! time is *retired*: the consumers that hold it keep it, but no other consumer joins it.
+//! time, or whose [history](History) has changed, is *retired*: the consumers that hold it keep it, but no other consumer joins it.
 //!
 //! All tasks of a link run on one runtime. If that is not the runtime of the consumers, a handler that blocks its thread delays
 //! no other consumer.
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::engine::CONNECT;
-use super::options::LEASE;
+use super::members::{Member, Members};
 use super::reads::Reads;
-use super::store;
+use super::session::prepare;
 use crate::connect::{ConnectConfig, Connection};
 use crate::error::{Error, ErrorKind, Result};
-use crate::outbox::WAKE_UP_CHANNEL;
+use crate::outbox::{History, WAKE_UP_CHANNEL};
 
-/// The first word of a notification that makes the nodes of a group tick. The name of the group follows. Other notifications on
-/// the channel wake up readers of the outbox.
-pub(super) const CONTROL: &str = "control";
+/// How long connecting may take, and leaving the group at the end.
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
+/// The kernel ends a shared session if the server does not acknowledge data for this time.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The connections of a process to one database, for any number of [consumers](super::Consumer).
 ///
@@ -79,7 +80,7 @@ impl Connections {
     #[must_use]
     pub fn new(config: ConnectConfig) -> Self {
         let mut config = config;
-        config.for_listening("consumers", LEASE, CONNECT);
+        config.for_listening("consumers", SILENCE, CONNECT);
         Self::of(config, Handle::try_current().ok())
     }
 
@@ -138,6 +139,8 @@ pub(super) struct Link {
     /// For ticks and trimming, so that renewing a lease does not wait behind pages.
     pub(super) upkeep: Arc<Client>,
     pub(super) reads: Reads,
+    /// The history that the positions in `reads` belong to.
+    history: History,
     members: Arc<Members>,
     ended: watch::Receiver<Option<Error>>,
     driver: JoinHandle<()>,
@@ -151,7 +154,9 @@ impl Link {
         let (end, ended) = watch::channel(None);
         let driver = tokio::spawn(drive(connection, Arc::clone(&members), end));
         let client = Arc::new(client);
+        let history = History::of(&client).await?;
         let link = Self {
+            history,
             upkeep: Arc::new(config.session_client().await?),
             reads: Reads::new(Arc::clone(&client), Arc::clone(&members)),
             client,
@@ -160,14 +165,27 @@ impl Link {
             driver,
             is_retired: AtomicBool::new(false),
         };
-        store::prepare(&link.client).await?;
-        store::prepare(&link.upkeep).await?;
+        prepare(&link.client).await?;
+        prepare(&link.upkeep).await?;
         let listen = format!("LISTEN {WAKE_UP_CHANNEL}");
         link.client
             .batch_execute(&listen)
             .await
             .map_err(|cause| Error::of_statement("the server refused LISTEN", cause))?;
         Ok(link)
+    }
+
+    /// Fails if `now`, the server's present history, does not continue the one of this link.
+    pub(super) fn check(&self, now: &History) -> Result<()> {
+        match now.continues(&self.history) {
+            true => Ok(()),
+            false => {
+                self.retire();
+                let message =
+                    "the history of the outbox has changed since the connections were opened";
+                Err(Error::new(ErrorKind::History, message))
+            }
+        }
     }
 
     /// Registers a consumer of `group` for notifications.
@@ -199,86 +217,6 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.driver.abort();
-    }
-}
-
-/// The consumers that hold a link.
-#[derive(Debug, Default)]
-pub(super) struct Members {
-    members: Mutex<Vec<Weak<Member>>>,
-    wake_ups: AtomicU64,
-}
-
-/// What a consumer is notified of.
-#[derive(Debug)]
-pub(super) struct Member {
-    group: Arc<str>,
-    /// A writer says that the outbox has new rows.
-    pub(super) recorded: Notify,
-    /// Another consumer has read new rows.
-    pub(super) found: Notify,
-    /// The state of the group has changed.
-    pub(super) control: Notify,
-}
-
-impl Members {
-    fn join(&self, group: Arc<str>) -> Arc<Member> {
-        let member = Arc::new(Member {
-            group,
-            recorded: Notify::new(),
-            found: Notify::new(),
-            control: Notify::new(),
-        });
-        let mut members = self.lock();
-        members.retain(|member| member.strong_count() > 0);
-        members.push(Arc::downgrade(&member));
-        member
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Member>>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the consumers that exist now.
-    fn all(&self) -> Vec<Arc<Member>> {
-        self.lock().iter().filter_map(Weak::upgrade).collect()
-    }
-
-    pub(super) fn are_several(&self) -> bool {
-        let members = self.lock();
-        members
-            .iter()
-            .filter(|one| one.strong_count() > 0)
-            .nth(1)
-            .is_some()
-    }
-
-    /// The number of wake-ups so far.
-    pub(super) fn wake_ups(&self) -> u64 {
-        self.wake_ups.load(Ordering::Acquire)
-    }
-
-    /// Notifies the other consumers that `finder` has read new rows.
-    pub(super) fn found(&self, finder: &Arc<Member>) {
-        let others = self.all().into_iter();
-        let others = others.filter(|member| !Arc::ptr_eq(member, finder));
-        others.for_each(|member| member.found.notify_one());
-    }
-
-    fn notified(&self, payload: &str) {
-        match payload.split_once(' ') {
-            None => {
-                self.wake_ups.fetch_add(1, Ordering::AcqRel);
-                let all = self.all().into_iter();
-                all.for_each(|member| member.recorded.notify_one());
-            }
-            Some((CONTROL, group)) => {
-                let of_group = self.all().into_iter();
-                let of_group = of_group.filter(|member| *member.group == *group);
-                of_group.for_each(|member| member.control.notify_one());
-            }
-            Some(_) => {}
-        }
     }
 }
 

@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::batch::{BatchHandler, Batches};
-use super::connections::Connections;
-use super::engine::{CONNECT, Engine};
+use super::connections::{CONNECT, Connections};
+use super::engine::Engine;
 use super::handle::{ConsumerHandle, Shared};
 use super::options::DurableOptions;
 use super::plain::Plain;

@@ -57,7 +57,6 @@ use tokio::time::{Instant, sleep_until};
 use self::acknowledger::Acknowledger;
 use self::attempts::{Attempts, Ended};
 use self::command::{Command, Commands, Ledger};
-pub(super) use self::connection::CONNECT;
 use self::connection::{Connection, ConnectionEvent};
 use self::intake::Intake;
 use self::membership::Membership;

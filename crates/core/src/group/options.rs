@@ -18,8 +18,6 @@ use crate::trigger::TriggerSpec;
 const SLICES: i32 = 32;
 const MAX_SLICES: i32 = 1_024;
 const SHORTEST_LEASE: Duration = Duration::from_millis(200);
-/// The duration of a lease, by default.
-pub(super) const LEASE: Duration = Duration::from_secs(10);
 const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60);
 
 /// The options of a durable handler: its group and limits.
@@ -66,7 +64,7 @@ impl DurableOptions {
             slices: None,
             from_beginning: false,
             first_resync: true,
-            lease: LEASE,
+            lease: Duration::from_secs(10),
             concurrency: 8,
             max_batch: 500,
             timeout: Duration::from_secs(30),

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use super::connections::{Member, Members};
+use super::members::{Member, Members};
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{
     Cursor, Difference, OutboxReader, PageRows, Point, Reading, Recorded, Rows, Share,

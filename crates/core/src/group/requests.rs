@@ -20,8 +20,9 @@ pub(super) use self::reading::{Fetched, Page};
 use self::reading::{Fetching, Reading};
 use self::writing::Writing;
 pub(super) use self::writing::{Refusal, Sent, Written};
-use super::connections::{CONTROL, Connections, Link, Member};
+use super::connections::{Connections, Link};
 use super::job::Row;
+use super::members::{CONTROL, Member};
 
 use super::options::DurableOptions;
 use super::requirements;
@@ -95,6 +96,7 @@ impl Requests {
         let link = connections.open().await?;
         let member = link.join(Arc::clone(&options.group));
         let history = History::of(&link.client).await?;
+        link.check(&history)?;
         let is_utf8 = store::is_utf8(&link.client).await?;
         let mut reader = OutboxReader::new(Arc::clone(&link.client));
         store::open(&link.client, &mut reader, &options).await?;
@@ -131,7 +133,7 @@ impl Requests {
         }
     }
 
-    /// Makes the node open other connections next time, because the server does not answer on these.
+    /// Makes the node open other connections next time.
     pub(super) fn retire(&self) {
         self.link.retire();
     }

@@ -17,22 +17,8 @@ use super::patience::within;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{Cursor, OutboxReader, Recorded, get, some};
 
-/// Makes the server look cursors up by their key. There are few rows of cursors, so the planner would choose a sequential scan.
-/// But they have many versions, which the scan would read too. Only for connections of the consumer.
-const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; \
-    SET enable_mergejoin = off; SET enable_material = off; SET jit = off";
-
 /// The operation of a parked row that is a resync.
 pub(super) const RESYNC: i8 = b'R' as i8;
-
-/// Sets up a connection of the consumer.
-pub(super) async fn prepare(client: &Client) -> Result<()> {
-    // In READ COMMITTED, a write that waited for a row lock checks its conditions again on the new version of the row.
-    let sql = format!(
-        "SET default_transaction_isolation = 'read committed'; SET pgherald.acknowledging = 'on'; {BY_INDEX}"
-    );
-    client.batch_execute(&sql).await.map_err(failed)
-}
 
 /// Returns whether the database can store any character.
 pub(super) async fn is_utf8(client: &Client) -> Result<bool> {

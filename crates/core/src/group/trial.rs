@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use super::batch::{BatchHandler, Batches};
-use super::engine::CONNECT;
+use super::connections::CONNECT;
 use super::job::{Job, Origin, Outcome};
 use super::options::DurableOptions;
 use super::plain::Plain;

@@ -8,14 +8,12 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
-use crate::group::connections::Connections;
+use crate::group::connections::{CONNECT, Connections};
 use crate::group::options::DurableOptions;
 use crate::group::requests::{Answer, Requests, Unfinished};
 use crate::outbox::History;
 use crate::reconnect::{Reconnecting, within_limit};
 
-/// How long connecting may take, and leaving the group at the end.
-pub(in crate::group) const CONNECT: Duration = Duration::from_secs(10);
 /// The pauses between attempts to connect.
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
@@ -80,7 +78,8 @@ impl Connection {
     /// and the delay.
     pub(super) fn lost(&mut self, error: &Error) -> (Option<Unfinished>, Duration) {
         let unfinished = self.session.session_mut().map(|requests| {
-            if error.kind() == ErrorKind::Disconnected {
+            // The server does not answer, or the positions of shared reads belong to an earlier history.
+            if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::History) {
                 requests.retire();
             }
             requests.unfinished()

@@ -4,8 +4,8 @@ use tokio::time::{Instant, timeout};
 
 use super::Engine;
 use super::command::Ledger;
-use super::connection::CONNECT;
 use crate::error::{Error, ErrorKind};
+use crate::group::connections::CONNECT;
 use crate::group::requests::Requests;
 use crate::group::runner::Runner;
 
