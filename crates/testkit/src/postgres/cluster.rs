@@ -85,7 +85,7 @@ fn initdb(workspace: &Workspace, binaries: &Binaries, password: Option<&str>) ->
 
 /// Settings for a temporary server on a developer's machine. The server uses the last value of a setting, so the caller's
 /// settings follow these.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 8] = [
     ("listen_addresses", "127.0.0.1"),
     ("max_connections", "100"),
     ("shared_buffers", "32MB"),
@@ -97,6 +97,8 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("max_wal_size", "1GB"),
     // Shared memory segments are files in the data directory, so a killed server leaves none in /dev/shm.
     ("dynamic_shared_memory_type", "mmap"),
+    // With the little data of tests, compiling a query takes longer than running it.
+    ("jit", "off"),
 ];
 
 /// Appends to `postgresql.conf`.
