@@ -6,7 +6,7 @@ use pgherald_core::DurableOptions;
 use pgherald_core::group::{Connections, ConsumerHandle};
 use pgherald_testkit::Postgres;
 
-use crate::support::{Log, Scene, all_well, degraded, drained, local, options, report};
+use crate::support::{Log, Scene, all_well, degraded, drained, local, options, report, until};
 
 const GROUPS: usize = 12;
 
@@ -222,6 +222,75 @@ async fn groups_that_share_connections_detect_a_new_history() {
             report(handle, "all handled", |report| report.handled >= 4).await;
         }
         scene.becomes(resynced, i64::try_from(GROUPS).unwrap()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_group_that_waits_for_a_lock_does_not_stop_those_it_shares_connections_with() {
+    local(async {
+        let scene = Scene::new().await;
+        let connections = Connections::new(scene.config());
+        let start = |group: &str| {
+            let options = options(group).connections(connections.clone());
+            scene.start(options, &Log::default(), all_well())
+        };
+        let (waiting, free) = (start("waiting"), start("free"));
+        for handle in [&waiting, &free] {
+            report(handle, "connected", |report| report.slices == 8).await;
+        }
+        let mut operator = scene.connect().await;
+        let operator = operator.transaction().await.unwrap();
+        let lock = "SELECT FROM pgherald.consumer_cursor WHERE group_name = 'waiting' FOR UPDATE";
+        operator.batch_execute(lock).await.unwrap();
+        let lock = "SELECT FROM pgherald.consumer_node WHERE group_name = 'waiting' FOR UPDATE";
+        operator.batch_execute(lock).await.unwrap();
+        degraded(&waiting, "lock timeout").await;
+        for id in 1..=10 {
+            scene
+                .run(&format!("INSERT INTO jobs VALUES ({id}, 1)"))
+                .await;
+            report(&free, "handled", |report| report.handled >= id).await;
+        }
+        operator.rollback().await.unwrap();
+        report(&waiting, "handled", |report| report.handled >= 10).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_position_ahead_of_the_server_does_not_mislead_other_groups() {
+    local(async {
+        let scene = Scene::new().await;
+        let connections = Connections::new(scene.config());
+        let log = Log::default();
+        let start = |group: &str, log: &Log| {
+            let options = options(group).connections(connections.clone());
+            scene.start(options, log, all_well())
+        };
+        let (sound, ahead) = (start("sound", &log), start("ahead", &Log::default()));
+        for handle in [&sound, &ahead] {
+            report(handle, "connected", |report| report.slices == 8).await;
+        }
+        // As if a part of a backup was restored between two looks at the history.
+        scene
+            .run(
+                "BEGIN; UPDATE pgherald.consumer_slice SET epoch = epoch + 1, node = NULL WHERE group_name = 'ahead';
+                UPDATE pgherald.consumer_cursor SET epoch = epoch + 1, cursor = '900000000:900000000: 1 900000000 0'
+                WHERE group_name = 'ahead'; COMMIT",
+            )
+            .await;
+        degraded(&ahead, "went back").await;
+        for id in 1..=10 {
+            scene
+                .run(&format!("INSERT INTO jobs VALUES ({id}, 1)"))
+                .await;
+        }
+        let all = || {
+            let lines = log.lines();
+            (1..=10).all(|id| lines.contains(&format!("{id}=1#1")))
+        };
+        until("all handled", all, || format!("{:?}", log.lines())).await;
     })
     .await;
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -121,11 +122,11 @@ impl<E> fmt::Debug for Batch<E> {
 
 pub(super) struct Batches<H> {
     instances: Rc<Instances<H>>,
-    options: Rc<DurableOptions>,
+    options: Arc<DurableOptions>,
 }
 
 impl<H: BatchHandler> Batches<H> {
-    pub(super) fn new(options: Rc<DurableOptions>, factory: impl Fn() -> H + 'static) -> Self {
+    pub(super) fn new(options: Arc<DurableOptions>, factory: impl Fn() -> H + 'static) -> Self {
         let instances = Rc::new(Instances::new(factory));
         Self { instances, options }
     }
@@ -139,7 +140,7 @@ impl<H: BatchHandler> Runner for Batches<H> {
     }
 
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
-        let (instances, options) = (Rc::clone(&self.instances), Rc::clone(&self.options));
+        let (instances, options) = (Rc::clone(&self.instances), Arc::clone(&self.options));
         attempt(instances, options, jobs).boxed_local()
     }
 
@@ -150,7 +151,7 @@ impl<H: BatchHandler> Runner for Batches<H> {
 
 async fn attempt<H: BatchHandler>(
     instances: Rc<Instances<H>>,
-    options: Rc<DurableOptions>,
+    options: Arc<DurableOptions>,
     jobs: Vec<Assignment>,
 ) -> Vec<Finished> {
     let mut finished = Vec::with_capacity(jobs.len());

@@ -16,17 +16,18 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::members::{Member, Members};
 use super::reads::Reads;
-use super::session::prepare;
+use super::session::{limit_locks, prepare};
 use crate::connect::{ConnectConfig, Connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{History, WAKE_UP_CHANNEL};
@@ -42,8 +43,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// Give clones to [`DurableOptions::connections`](crate::DurableOptions::connections). The actors' `Herald` does so for its
 /// durable handlers. Cheap to clone.
 ///
-/// Nothing is connected before a consumer runs. The connections are driven on the runtime that this was made on. If the
-/// connections are lost, all their consumers reconnect.
+/// Nothing is connected before a consumer runs. The connections are driven on the runtime that this was made on, so it has to run
+/// as long as the consumers do. If the connections are lost, all their consumers reconnect. All consumers must be of this
+/// database. A consumer that waits for a lock for a second gives up and tries again, because the others wait behind it.
 ///
 /// ```no_run
 /// # use pgherald_core::group::{Connections, Consumer};
@@ -71,6 +73,7 @@ struct Shared {
     config: ConnectConfig,
     /// Where the connections are driven. `None`: where the first consumer runs.
     runtime: Option<Handle>,
+    is_shared: bool,
     link: tokio::sync::Mutex<Weak<Link>>,
 }
 
@@ -81,18 +84,19 @@ impl Connections {
     pub fn new(config: ConnectConfig) -> Self {
         let mut config = config;
         config.for_listening("consumers", SILENCE, CONNECT);
-        Self::of(config, Handle::try_current().ok())
+        Self::of(config, Handle::try_current().ok(), true)
     }
 
     /// The connections of a single consumer, on its runtime. `config` is one for listening.
     pub(super) fn of_one(config: ConnectConfig) -> Self {
-        Self::of(config, None)
+        Self::of(config, None, false)
     }
 
-    fn of(config: ConnectConfig, runtime: Option<Handle>) -> Self {
+    fn of(config: ConnectConfig, runtime: Option<Handle>, is_shared: bool) -> Self {
         Self(Arc::new(Shared {
             config,
             runtime,
+            is_shared,
             link: tokio::sync::Mutex::default(),
         }))
     }
@@ -105,13 +109,10 @@ impl Connections {
         {
             return Ok(link);
         }
-        let opening = Link::open(self.0.config.clone());
+        let opening = Link::open(self.0.config.clone(), self.0.is_shared);
         let link = match &self.0.runtime {
             None => opening.await,
-            Some(runtime) => runtime.spawn(opening).await.unwrap_or_else(|cause| {
-                let message = "the runtime of the connections has ended";
-                Err(Error::with_source(ErrorKind::Disconnected, message, cause))
-            }),
+            Some(runtime) => Task(runtime.spawn(opening)).joined().await,
         };
         let link = Arc::new(link?);
         *current = Arc::downgrade(&link);
@@ -144,11 +145,32 @@ pub(super) struct Link {
     members: Arc<Members>,
     ended: watch::Receiver<Option<Error>>,
     driver: JoinHandle<()>,
+    runtime: Handle,
+    /// When the outbox was trimmed last.
+    trimmed: Mutex<Option<Instant>>,
     is_retired: AtomicBool,
 }
 
+/// A task that ends when this is dropped.
+struct Task<T>(JoinHandle<Result<T>>);
+
+impl<T> Task<T> {
+    async fn joined(mut self) -> Result<T> {
+        (&mut self.0).await.unwrap_or_else(|cause| {
+            let message = "the runtime of the connections has ended";
+            Err(Error::with_source(ErrorKind::Disconnected, message, cause))
+        })
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Link {
-    async fn open(config: ConnectConfig) -> Result<Self> {
+    async fn open(config: ConnectConfig, is_shared: bool) -> Result<Self> {
         let (client, connection) = config.listening_session().await?;
         let members = Arc::new(Members::default());
         let (end, ended) = watch::channel(None);
@@ -163,10 +185,16 @@ impl Link {
             members,
             ended,
             driver,
+            runtime: Handle::current(),
+            trimmed: Mutex::default(),
             is_retired: AtomicBool::new(false),
         };
-        prepare(&link.client).await?;
-        prepare(&link.upkeep).await?;
+        for client in [&link.client, &link.upkeep] {
+            prepare(client).await?;
+            if is_shared {
+                limit_locks(client).await?;
+            }
+        }
         let listen = format!("LISTEN {WAKE_UP_CHANNEL}");
         link.client
             .batch_execute(&listen)
@@ -189,8 +217,28 @@ impl Link {
     }
 
     /// Registers a consumer of `group` for notifications.
-    pub(super) fn join(&self, group: Arc<str>) -> Arc<Member> {
-        self.members.join(group)
+    pub(super) fn join(&self, group: Arc<str>, lease: Duration) -> Arc<Member> {
+        self.members.join(group, lease)
+    }
+
+    /// Runs a request where the connections are driven. A consumer whose thread is blocked would read no answer, and a session
+    /// waits until each answer is read. The request ends with the returned future.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> impl Future<Output = Result<T>> + Send + 'static {
+        Task(self.runtime.spawn(request)).joined()
+    }
+
+    /// Returns whether the outbox may be trimmed on this link, which happens once in this interval for all consumers, and for how
+    /// long: less than any of them can wait until it renews its lease.
+    pub(super) fn may_trim(&self, interval: Duration) -> Option<Duration> {
+        let mut trimmed = self.trimmed.lock().unwrap_or_else(PoisonError::into_inner);
+        if trimmed.is_some_and(|at| at.elapsed() < interval) {
+            return None;
+        }
+        *trimmed = Some(Instant::now());
+        Some((self.members.shortest_lease()? / 3).min(interval))
     }
 
     /// Lets no other consumer join.

@@ -1,7 +1,6 @@
 //! A node of a group: reads the outbox, runs the handler, acknowledges, and shares the work with the group's other nodes.
 
 use std::fmt;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -98,16 +97,16 @@ impl Consumer {
     fn of<R: Runner>(
         config: ConnectConfig,
         options: DurableOptions,
-        runner: impl FnOnce(ConnectConfig, Rc<DurableOptions>) -> R,
+        runner: impl FnOnce(ConnectConfig, Arc<DurableOptions>) -> R,
     ) -> Result<(ConsumerHandle, Self)> {
-        let options = Rc::new(options.checked()?);
+        let options = Arc::new(options.checked()?);
         let mut config = config;
         let role = format!("consumer {}", options.group);
         config.for_listening(&role, options.lease, CONNECT);
         let own = || Connections::of_one(config.clone());
         let connections = options.connections.clone().unwrap_or_else(own);
         let shared = Shared::new(&options.group);
-        let runner = runner(config.clone(), Rc::clone(&options));
+        let runner = runner(config.clone(), Arc::clone(&options));
         let engine = Engine::new(connections, options, runner, Arc::clone(&shared));
         let end = MarkEnd(Arc::clone(&shared));
         let running = async move {

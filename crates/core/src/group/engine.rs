@@ -47,7 +47,6 @@ mod polling;
 mod published;
 
 use std::panic::AssertUnwindSafe;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -69,7 +68,7 @@ use super::runner::{ExecutionMode, Runner};
 use crate::panic::message;
 
 pub(super) struct Engine<R> {
-    options: Rc<DurableOptions>,
+    options: Arc<DurableOptions>,
     shared: Arc<Shared>,
     ledger: Ledger,
     connection: Connection,
@@ -90,7 +89,7 @@ enum Input {
 impl<R: Runner> Engine<R> {
     pub(super) fn new(
         connections: Connections,
-        options: Rc<DurableOptions>,
+        options: Arc<DurableOptions>,
         runner: R,
         shared: Arc<Shared>,
     ) -> Self {
@@ -99,10 +98,10 @@ impl<R: Runner> Engine<R> {
         let filter = R::narrow(options.filter.clone());
         Self {
             ledger: Ledger::default(),
-            connection: Connection::new(connections, Rc::clone(&options)),
-            membership: Membership::new(Rc::clone(&options), now),
-            intake: Intake::new(Rc::clone(&options), filter, R::MODE, now),
-            attempts: Attempts::new(runner, Rc::clone(&options), Arc::clone(&shared)),
+            connection: Connection::new(connections, Arc::clone(&options)),
+            membership: Membership::new(Arc::clone(&options), now),
+            intake: Intake::new(Arc::clone(&options), filter, R::MODE, now),
+            attempts: Attempts::new(runner, Arc::clone(&options), Arc::clone(&shared)),
             acknowledger: Acknowledger::new(Arc::clone(group), by_themselves, now),
             published: Published::new(Arc::clone(group), Arc::clone(&shared)),
             shared,

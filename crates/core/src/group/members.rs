@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -20,6 +21,7 @@ pub(super) struct Members {
 #[derive(Debug)]
 pub(super) struct Member {
     group: Arc<str>,
+    lease: Duration,
     /// A writer says that the outbox has new rows.
     pub(super) recorded: Notify,
     /// Another consumer has read new rows.
@@ -29,9 +31,10 @@ pub(super) struct Member {
 }
 
 impl Members {
-    pub(super) fn join(&self, group: Arc<str>) -> Arc<Member> {
+    pub(super) fn join(&self, group: Arc<str>, lease: Duration) -> Arc<Member> {
         let member = Arc::new(Member {
             group,
+            lease,
             recorded: Notify::new(),
             found: Notify::new(),
             control: Notify::new(),
@@ -49,6 +52,10 @@ impl Members {
     /// Returns the consumers that exist now.
     fn all(&self) -> Vec<Arc<Member>> {
         self.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn shortest_lease(&self) -> Option<Duration> {
+        self.all().iter().map(|member| member.lease).min()
     }
 
     pub(super) fn are_several(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Attempts at one event at a time, by an [`EventHandler`].
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -15,11 +16,11 @@ use crate::panic::contained;
 
 pub(super) struct Plain<H> {
     instances: Rc<Instances<H>>,
-    options: Rc<DurableOptions>,
+    options: Arc<DurableOptions>,
 }
 
 impl<H: EventHandler> Plain<H> {
-    pub(super) fn new(options: Rc<DurableOptions>, factory: impl Fn() -> H + 'static) -> Self {
+    pub(super) fn new(options: Arc<DurableOptions>, factory: impl Fn() -> H + 'static) -> Self {
         let instances = Rc::new(Instances::new(factory));
         Self { instances, options }
     }
@@ -33,7 +34,7 @@ impl<H: EventHandler> Runner for Plain<H> {
     }
 
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
-        let (instances, options) = (Rc::clone(&self.instances), Rc::clone(&self.options));
+        let (instances, options) = (Rc::clone(&self.instances), Arc::clone(&self.options));
         async move {
             let mut finished = Vec::with_capacity(jobs.len());
             for Assignment { job, .. } in jobs {

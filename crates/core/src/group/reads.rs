@@ -97,6 +97,7 @@ struct Kept {
 
 /// A look at the furthest point that found nothing.
 struct Nothing {
+    at: Point,
     began: Instant,
     wake_ups: u64,
     closed: i64,
@@ -181,15 +182,9 @@ impl Tail {
         if !is_furthest {
             return self.reader.difference(done).await;
         }
-        if self
-            .furthest
-            .as_ref()
-            .is_none_or(|furthest| !done.is_at(furthest))
-        {
-            self.move_to(done.clone(), None);
-        }
         let wake_ups = self.members.wake_ups();
         if let Some(nothing) = &self.nothing
+            && nothing.at.is_at(done)
             && nothing.wake_ups == wake_ups
             && nothing.began.elapsed() < LOOK
             // The consumer itself looks again when it likes.
@@ -202,10 +197,19 @@ impl Tail {
         }
         let began = Instant::now();
         let found = self.reader.difference(done).await?;
+        // Not before: a position that is ahead of the server is an error, and must not mislead the others.
+        if self
+            .furthest
+            .as_ref()
+            .is_none_or(|furthest| !done.is_at(furthest))
+        {
+            self.move_to(done.clone(), None);
+        }
         match &found {
             Difference::Something(to) => self.move_to(to.clone(), Some(done.clone())),
             Difference::Nothing { closed, trimmed } => {
                 self.nothing = Some(Nothing {
+                    at: done.clone(),
                     began,
                     wake_ups,
                     closed: *closed,
@@ -234,13 +238,15 @@ impl Tail {
 
     fn keep(&mut self, done: Point, reading: Reading, page: PageRows) {
         let bytes = page.rows.iter().map(Recorded::bytes).sum();
+        if bytes > MAX_BYTES {
+            return;
+        }
         let mut sum: usize = self.pages.iter().map(|kept| kept.bytes).sum();
         while self.pages.len() >= MAX_PAGES || sum + bytes > MAX_BYTES {
-            match self.pages.pop_front() {
-                Some(oldest) => sum -= oldest.bytes,
-                // The page alone is too large.
-                None => return,
-            }
+            let Some(oldest) = self.pages.pop_front() else {
+                break;
+            };
+            sum -= oldest.bytes;
         }
         self.pages.push_back(Kept {
             done,

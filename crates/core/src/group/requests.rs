@@ -9,7 +9,6 @@
 mod reading;
 mod writing;
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ use super::requirements;
 use super::slices::Turn;
 use super::store;
 use super::tick::{NodeState, Tick, tick};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::outbox::{History, OutboxReader, WAKE_UP_CHANNEL, trim_within};
 use crate::trigger::Checker;
 
@@ -47,12 +46,23 @@ pub(super) struct Requests {
     pub(super) history: History,
     /// Whether the database can store any character.
     pub(super) is_utf8: bool,
-    options: Rc<DurableOptions>,
-    checker: Rc<Checker>,
+    options: Arc<DurableOptions>,
+    checker: Arc<Checker>,
     reading: Reading,
     writing: Writing,
     fetching: Fetching,
     upkeep: Upkeep,
+}
+
+/// Retires a link on which the server does not answer a consumer that joins, so that the next attempt opens another one.
+struct Joining<'a>(Option<&'a Link>);
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        if let Some(link) = self.0 {
+            link.retire();
+        }
+    }
 }
 
 /// Requests that keep the membership and the outbox up to date.
@@ -91,10 +101,24 @@ pub(super) struct Unfinished {
 impl Requests {
     pub(super) async fn open(
         connections: &Connections,
-        options: Rc<DurableOptions>,
+        options: Arc<DurableOptions>,
     ) -> Result<Self> {
         let link = connections.open().await?;
-        let member = link.join(Arc::clone(&options.group));
+        let mut joining = Joining(Some(&link));
+        let opened = Self::on(Arc::clone(&link), options).await;
+        // The server has answered, or has refused something.
+        if opened
+            .as_ref()
+            .err()
+            .is_none_or(|error| error.kind() != ErrorKind::Disconnected)
+        {
+            joining.0 = None;
+        }
+        opened
+    }
+
+    async fn on(link: Arc<Link>, options: Arc<DurableOptions>) -> Result<Self> {
+        let member = link.join(Arc::clone(&options.group), options.lease);
         let history = History::of(&link.client).await?;
         link.check(&history)?;
         let is_utf8 = store::is_utf8(&link.client).await?;
@@ -109,7 +133,7 @@ impl Requests {
             history,
             is_utf8,
             options,
-            checker: Rc::new(checker),
+            checker: Arc::new(checker),
             reading: Reading::new(reader),
             writing: Writing::default(),
             fetching: Fetching::default(),
@@ -174,8 +198,8 @@ impl Requests {
 
     pub(super) fn write(&mut self, sent: Sent) {
         let client = Arc::clone(&self.link.client);
-        let (options, limit) = (Rc::clone(&self.options), self.limit());
-        self.writing.start(client, options, limit, sent);
+        let (options, limit) = (Arc::clone(&self.options), self.limit());
+        self.writing.start(&self.link, client, options, limit, sent);
     }
 
     pub(super) fn is_fetching(&self) -> bool {
@@ -183,10 +207,9 @@ impl Requests {
     }
 
     pub(super) fn fetch(&mut self, requested: Vec<(Row, i64)>, slices: Vec<i32>) {
-        let client = Arc::clone(&self.link.client);
-        let (options, limit) = (Rc::clone(&self.options), self.limit());
+        let (options, limit) = (Arc::clone(&self.options), self.limit());
         self.fetching
-            .start(client, options, limit, requested, slices);
+            .start(&self.link, options, limit, requested, slices);
     }
 
     // Upkeep.
@@ -196,16 +219,15 @@ impl Requests {
     }
 
     pub(super) fn tick(&mut self, state: NodeState) {
-        let (client, options) = (Arc::clone(&self.link.upkeep), Rc::clone(&self.options));
+        let (client, options) = (Arc::clone(&self.link.upkeep), Arc::clone(&self.options));
         let history = self.history.clone();
-        let request = async move {
-            let found = async {
-                // Data may be restored into a database while consumers are connected.
-                history.confirm(&client).await?;
-                tick(client, &options, state).await
-            };
-            store::answer_within(options.lease, found).await
-        };
+        let lease = options.lease;
+        let found = self.link.run(async move {
+            // Data may be restored into a database while consumers are connected.
+            history.confirm(&client).await?;
+            tick(client, &options, state).await
+        });
+        let request = store::answer_within(lease, found);
         self.upkeep.ticking = Some(request.boxed_local());
     }
 
@@ -216,12 +238,12 @@ impl Requests {
 
     /// Compares the group's requirements with what is installed.
     pub(super) fn confirm(&mut self) {
-        let (client, options) = (Arc::clone(&self.link.client), Rc::clone(&self.options));
-        let (checker, limit) = (Rc::clone(&self.checker), self.limit());
-        let request = async move {
-            let confirmed = requirements::confirm(&client, &options.group, &checker);
-            store::answer_within(limit, confirmed).await
-        };
+        let (client, options) = (Arc::clone(&self.link.client), Arc::clone(&self.options));
+        let (checker, limit) = (Arc::clone(&self.checker), self.limit());
+        let confirmed = self
+            .link
+            .run(async move { requirements::confirm(&client, &options.group, &checker).await });
+        let request = store::answer_within(limit, confirmed);
         self.upkeep.confirming = Some(request.boxed_local());
     }
 
@@ -229,8 +251,11 @@ impl Requests {
         self.upkeep.trimming.is_some()
     }
 
-    /// Trims the outbox. Requests of the same connection wait for it, for at most `limit`.
-    pub(super) fn trim(&mut self, limit: Duration) {
+    /// Trims the outbox, unless a consumer on the same connections has trimmed it within `interval`.
+    pub(super) fn trim(&mut self, interval: Duration) {
+        let Some(limit) = self.link.may_trim(interval) else {
+            return;
+        };
         let client = Arc::clone(&self.link.upkeep);
         let trimming = async move { trim_within(&client, limit).await };
         self.upkeep.trimming = Some(trimming.boxed_local());

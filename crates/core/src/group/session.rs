@@ -20,3 +20,11 @@ pub(super) async fn prepare(client: &Client) -> Result<()> {
         .await
         .map_err(|cause| Error::of_statement("cannot set up a connection of a consumer", cause))
 }
+
+/// Limits how long a statement waits for a lock, because the requests of other consumers wait behind it.
+pub(super) async fn limit_locks(client: &Client) -> Result<()> {
+    client
+        .batch_execute("SET lock_timeout = '1s'")
+        .await
+        .map_err(|cause| Error::of_statement("cannot set up a connection of a consumer", cause))
+}

@@ -17,6 +17,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, try_join};
@@ -130,14 +131,14 @@ pub trait TransactionalHandler: 'static {
 
 pub(super) struct Transactional<H> {
     instances: Rc<Instances<H>>,
-    options: Rc<DurableOptions>,
+    options: Arc<DurableOptions>,
     pool: Rc<Pool>,
 }
 
 impl<H: TransactionalHandler> Transactional<H> {
     pub(super) fn new(
         config: ConnectConfig,
-        options: Rc<DurableOptions>,
+        options: Arc<DurableOptions>,
         factory: impl Fn() -> H + 'static,
     ) -> Self {
         let milliseconds = |time: Duration| time.as_millis().clamp(1, i32::MAX as u128);
@@ -175,7 +176,7 @@ impl<H: TransactionalHandler> Runner for Transactional<H> {
 
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
         let instances = Rc::clone(&self.instances);
-        let (options, pool) = (Rc::clone(&self.options), Rc::clone(&self.pool));
+        let (options, pool) = (Arc::clone(&self.options), Rc::clone(&self.pool));
         async move {
             let mut finished = Vec::with_capacity(jobs.len());
             for assignment in jobs {

@@ -4,7 +4,7 @@
 //! that succeeds is committed, but acknowledges nothing.
 
 use std::collections::HashSet;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::batch::{BatchHandler, Batches};
@@ -49,8 +49,8 @@ pub async fn plain<H: EventHandler>(
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
-    let options = Rc::new(options.checked()?);
-    let runner = Plain::new(Rc::clone(&options), factory);
+    let options = Arc::new(options.checked()?);
+    let runner = Plain::new(Arc::clone(&options), factory);
     all(&runner, &options, events).await
 }
 
@@ -64,9 +64,9 @@ pub async fn transactional<H: TransactionalHandler>(
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
-    let options = Rc::new(options.checked()?);
+    let options = Arc::new(options.checked()?);
     config.for_listening("test", options.lease, CONNECT);
-    let runner = Transactional::new(config, Rc::clone(&options), factory);
+    let runner = Transactional::new(config, Arc::clone(&options), factory);
     all(&runner, &options, events).await
 }
 
@@ -79,8 +79,8 @@ pub async fn batches<H: BatchHandler>(
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
-    let options = Rc::new(options.checked()?);
-    let runner = Batches::new(Rc::clone(&options), factory);
+    let options = Arc::new(options.checked()?);
+    let runner = Batches::new(Arc::clone(&options), factory);
     all(&runner, &options, events).await
 }
 

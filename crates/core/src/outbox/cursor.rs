@@ -202,7 +202,7 @@ impl Snapshot {
 
     /// Returns whether everything visible in this snapshot is visible in `other`. Of two snapshots of one server, at least
     /// one is within the other.
-    fn is_within(&self, other: &Self) -> bool {
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
         let (xmax, open) = self.numbers();
         let open: HashSet<u64> = open.collect();
         let (other_xmax, mut other_open) = other.numbers();

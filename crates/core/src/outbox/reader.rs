@@ -315,6 +315,14 @@ impl OutboxReader {
                 )));
             }
             None => {
+                let now = snapshot(&row)?;
+                if !done.snapshot.is_within(&now) {
+                    return Err(went_back(&format!(
+                        "the snapshot is {} after {}",
+                        now.as_str(),
+                        done.snapshot.as_str()
+                    )));
+                }
                 // Read `trimmed` last: rows that are not trimmed by then existed before.
                 let trimmed = self.one(TRIMMED, &[]).await?;
                 let trimmed = get(&trimmed, "trimmed")?;

@@ -17,7 +17,6 @@
 //! - A transactional attempt begins only after everything of its slice was written, so there is one writer to a slice at a time.
 //! - A batch runs alone, and a job that has failed before runs outside of batches.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -47,7 +46,7 @@ pub(super) type Ended = (Vec<Finished>, Duration);
 
 pub(super) struct Attempts<R> {
     pub(super) runner: R,
-    options: Rc<DurableOptions>,
+    options: Arc<DurableOptions>,
     schedule: Schedule<Job, Lane>,
     running: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
     /// Jobs that begin when everything of their slice has been written.
@@ -64,7 +63,7 @@ pub(super) struct Attempts<R> {
 }
 
 impl<R: Runner> Attempts<R> {
-    pub(super) fn new(runner: R, options: Rc<DurableOptions>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(runner: R, options: Arc<DurableOptions>, shared: Arc<Shared>) -> Self {
         Self {
             runner,
             schedule: Schedule::new(concurrency(R::MODE, &options)),

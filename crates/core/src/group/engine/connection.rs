@@ -1,6 +1,6 @@
 //! The connections of the node. They are [opened again](crate::reconnect) after they were lost.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,7 +19,7 @@ const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::fr
 
 pub(super) struct Connection {
     connections: Connections,
-    options: Rc<DurableOptions>,
+    options: Arc<DurableOptions>,
     session: Reconnecting<LocalBoxFuture<'static, Result<Requests>>, Box<Requests>>,
     /// The history of the previous connections, or of these.
     history: Option<History>,
@@ -33,7 +33,7 @@ pub(super) enum ConnectionEvent {
 }
 
 impl Connection {
-    pub(super) fn new(connections: Connections, options: Rc<DurableOptions>) -> Self {
+    pub(super) fn new(connections: Connections, options: Arc<DurableOptions>) -> Self {
         Self {
             connections,
             options,
@@ -47,7 +47,7 @@ impl Connection {
         let event = match self.session.session_mut() {
             Some(requests) => requests.next_answer().await.map(ConnectionEvent::Answered),
             None => {
-                let open = || Self::open(self.connections.clone(), Rc::clone(&self.options));
+                let open = || Self::open(self.connections.clone(), Arc::clone(&self.options));
                 let opened = self.session.opened(open).await;
                 opened.map(|requests| ConnectionEvent::Opened(Box::new(requests)))
             }
@@ -57,7 +57,7 @@ impl Connection {
 
     fn open(
         connections: Connections,
-        options: Rc<DurableOptions>,
+        options: Arc<DurableOptions>,
     ) -> LocalBoxFuture<'static, Result<Requests>> {
         let opening = async move {
             let opening = Box::pin(Requests::open(&connections, options));

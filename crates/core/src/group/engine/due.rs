@@ -29,9 +29,9 @@ impl<R: Runner> Engine<R> {
             self.acknowledger.tick_began(requests.settling());
             requests.tick(state);
             if !requests.is_trimming()
-                && let Some(limit) = self.membership.due_trim(now)
+                && let Some(interval) = self.membership.due_trim(now)
             {
-                requests.trim(limit);
+                requests.trim(interval);
             }
         }
         if self.membership.may_begin(now) && is_due(self.intake.next_fetch(ledger, bytes)) {

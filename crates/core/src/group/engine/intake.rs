@@ -12,7 +12,7 @@
 //!   count towards the limits of other slices.
 //! - A parked event is fetched after everything that was to be written about it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -49,7 +49,7 @@ const FETCH: usize = 512;
 const UNWRITTEN: Duration = Duration::from_millis(20);
 
 pub(super) struct Intake {
-    options: Rc<DurableOptions>,
+    options: Arc<DurableOptions>,
     filter: Filter,
     page_size: usize,
     polling: Polling,
@@ -57,7 +57,7 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new(
-        options: Rc<DurableOptions>,
+        options: Arc<DurableOptions>,
         filter: Filter,
         mode: ExecutionMode,
         now: Instant,

@@ -14,7 +14,7 @@
 //! - An id of a node is never used again after it was removed.
 //! - A parked event that was settled does not return because a tick has read an outdated state of it.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -35,7 +35,7 @@ const CONFIRM: Duration = Duration::from_secs(10);
 const TRIM: Duration = Duration::from_secs(10);
 
 pub(super) struct Membership {
-    options: Rc<DurableOptions>,
+    options: Arc<DurableOptions>,
     node: i64,
     has_joined: bool,
     leases: Leases,
@@ -62,7 +62,7 @@ struct Times {
 }
 
 impl Membership {
-    pub(super) fn new(options: Rc<DurableOptions>, now: Instant) -> Self {
+    pub(super) fn new(options: Arc<DurableOptions>, now: Instant) -> Self {
         Self {
             times: Times::new(&options, now),
             options,
@@ -171,14 +171,14 @@ impl Membership {
         })
     }
 
-    /// Returns how long trimming may take if it is due, and schedules the next one. Called after a tick was sent: the next
+    /// Returns the interval of trimming if it is due, and schedules the next one. Called after a tick was sent: the next
     /// renewal, after one third of the lease, waits behind it, and two thirds of the lease are then left.
     pub(super) fn due_trim(&mut self, now: Instant) -> Option<Duration> {
         if self.times.next_trim > now {
             return None;
         }
         self.times.next_trim = now + TRIM;
-        Some((self.options.lease / 3).min(TRIM))
+        Some(TRIM)
     }
 
     pub(super) fn trimmed(&mut self, trimmed: Result<u32>) {

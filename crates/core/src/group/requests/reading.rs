@@ -1,11 +1,9 @@
 //! Requests for pages of the outbox, and for parked events.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio_postgres::Client;
 
 use super::{Request, answer};
 use crate::error::{Error, Result};
@@ -124,16 +122,18 @@ impl Fetching {
 
     pub(super) fn start(
         &mut self,
-        client: Arc<Client>,
-        options: Rc<DurableOptions>,
+        link: &Arc<Link>,
+        options: Arc<DurableOptions>,
         limit: Duration,
         requested: Vec<(Row, i64)>,
         slices: Vec<i32>,
     ) {
         let ids: Vec<i64> = requested.iter().map(|(_, id)| *id).collect();
         self.requested = requested;
+        let link = Arc::clone(link);
         let fetching = async move {
-            let fetched = store::answer_within(limit, fetch(client, &options, &ids, &slices)).await;
+            let fetched = fetch(&link, &options, ids, slices);
+            let fetched = store::answer_within(limit, fetched).await;
             if let (Some(caches), Ok((_, events, _))) = (&options.caches, &fetched) {
                 caches.apply(events.iter().flatten()).await;
             }
@@ -159,13 +159,17 @@ impl Fetching {
 }
 
 async fn fetch(
-    client: Arc<Client>,
+    link: &Link,
     options: &DurableOptions,
-    ids: &[i64],
-    slices: &[i32],
+    ids: Vec<i64>,
+    slices: Vec<i32>,
 ) -> Result<FetchedRows> {
-    let (rows, is_truncated) = store::parked_rows(&client, &options.group, ids, slices).await?;
+    let (client, group) = (Arc::clone(&link.client), Arc::clone(&options.group));
+    let fetching = async move { store::parked_rows(&client, &group, &ids, &slices).await };
+    let (rows, is_truncated) = link.run(fetching).await?;
     let recorded: Vec<Recorded> = rows.iter().map(|parked| parked.row.clone()).collect();
-    let events = OutboxReader::new(client).events(&recorded).await?;
+    let events = OutboxReader::new(Arc::clone(&link.client))
+        .events(&recorded)
+        .await?;
     Ok((rows, events, is_truncated))
 }

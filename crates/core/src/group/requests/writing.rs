@@ -1,6 +1,5 @@
 //! Writes of progress: acknowledgements of slices, and settlements of parked events.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio_postgres::Client;
 
 use super::{Request, answer};
 use crate::error::{Error, Result};
+use crate::group::connections::Link;
 use crate::group::options::DurableOptions;
 use crate::group::slices::{Acknowledgement, MAX_BYTES};
 use crate::group::store::{self, Settlement};
@@ -84,7 +84,7 @@ pub(in crate::group) struct Writing {
     /// `None` before the first write, and while something is written.
     statements: Option<Statements>,
     request: Request<(Statements, Result<Written>)>,
-    sent: Rc<Sent>,
+    sent: Arc<Sent>,
 }
 
 impl Writing {
@@ -98,18 +98,24 @@ impl Writing {
 
     pub(super) fn start(
         &mut self,
+        link: &Link,
         client: Arc<Client>,
-        options: Rc<DurableOptions>,
+        options: Arc<DurableOptions>,
         limit: Duration,
         sent: Sent,
     ) {
         let mut statements = self.statements.take().unwrap_or_default();
-        let sent = Rc::new(sent);
-        self.sent = Rc::clone(&sent);
+        let sent = Arc::new(sent);
+        self.sent = Arc::clone(&sent);
+        let writing = link.run(async move {
+            let written = write(&client, &mut statements, &options.group, &sent).await;
+            Ok((statements, written))
+        });
         let request = async move {
-            let written = write(&client, &mut statements, &options.group, &sent);
-            let written = store::answer_within(limit, written).await;
-            (statements, written)
+            match store::answer_within(limit, writing).await {
+                Ok(answer) => answer,
+                Err(error) => (Statements::default(), Err(error)),
+            }
         };
         self.request = Some(request.boxed_local());
     }
@@ -123,7 +129,7 @@ impl Writing {
     /// Drops the request, and returns what was sent.
     pub(super) fn take(&mut self) -> Sent {
         self.request = None;
-        Rc::unwrap_or_clone(std::mem::take(&mut self.sent))
+        Arc::unwrap_or_clone(std::mem::take(&mut self.sent))
     }
 }
 
