@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, pending};
 
-pub(super) use self::reading::{Fetched, Page};
+pub(super) use self::reading::{Fetched, PageRead};
 use self::reading::{Fetching, Reading};
 use self::writing::Writing;
 pub(super) use self::writing::{Refusal, Sent, Written};
@@ -75,7 +75,7 @@ struct Upkeep {
 
 /// An answer to a request, or a notification.
 pub(super) enum Answer {
-    Page(Box<Page>),
+    Page(Box<PageRead>),
     Ticked(Tick),
     /// A write was answered, or has failed.
     Written(Sent, Result<Written>),

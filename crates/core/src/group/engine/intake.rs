@@ -25,7 +25,7 @@ use crate::event::Event;
 use crate::filter::Filter;
 use crate::group::job::{Disposition, Job, Origin, Park, Row};
 use crate::group::options::DurableOptions;
-use crate::group::requests::{Fetched, Page};
+use crate::group::requests::{Fetched, PageRead};
 use crate::group::runner::ExecutionMode;
 use crate::group::slices::{Slices, Turn};
 use crate::group::store::{self, ParkedRow, Settlement};
@@ -109,12 +109,12 @@ impl Intake {
 
     pub(super) fn take_in(
         &mut self,
-        page: Page,
+        page: PageRead,
         now: Instant,
         ledger: &mut Ledger,
         commands: &mut Commands,
     ) {
-        let Page { turn, rows, events } = page;
+        let PageRead { turn, rows, events } = page;
         let span = Slices::span(&turn, &rows.cursor);
         if rows.is_gap
             && let Some(slice) = turn.share.slices.first()

@@ -19,7 +19,7 @@ use crate::name::TableName;
 use crate::outbox::{OutboxReader, Recorded, Rows};
 use crate::router::Caches;
 
-pub(in crate::group) struct Page {
+pub(in crate::group) struct PageRead {
     pub(in crate::group) turn: Turn,
     pub(in crate::group) rows: Rows,
     /// One for each row: the event, or the decoding error, and the table if it is known.
@@ -29,7 +29,7 @@ pub(in crate::group) struct Page {
 pub(super) struct Reading {
     /// Decodes rows. `None` while a page is read.
     reader: Option<OutboxReader>,
-    request: Request<(OutboxReader, Result<Page>)>,
+    request: Request<(OutboxReader, Result<PageRead>)>,
 }
 
 impl Reading {
@@ -65,7 +65,7 @@ impl Reading {
         self.request = Some(reading.boxed_local());
     }
 
-    pub(super) async fn answer(&mut self) -> Result<Page> {
+    pub(super) async fn answer(&mut self) -> Result<PageRead> {
         let (reader, page) = answer(&mut self.request).await;
         self.reader = Some(reader);
         page
@@ -78,7 +78,7 @@ async fn read(
     turn: Turn,
     rows: usize,
     limit: Duration,
-) -> (OutboxReader, Result<Page>) {
+) -> (OutboxReader, Result<PageRead>) {
     let page = async {
         let request = reads::Request {
             cursor: turn.cursor.clone(),
@@ -93,7 +93,7 @@ async fn read(
         let events = events
             .map(|(event, row)| event.map_err(|error| (error, reader.table(row))))
             .collect();
-        Ok(Page { turn, rows, events })
+        Ok(PageRead { turn, rows, events })
     };
     let page = store::answer_within(limit, page).await;
     (reader, page)

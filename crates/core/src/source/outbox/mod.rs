@@ -53,7 +53,7 @@ use tokio::time::Instant;
 
 pub use builder::OutboxSourceBuilder;
 use builder::Settings;
-use page::Page;
+use page::PageOfSignals;
 use session::{Opened, Position, Received, Session};
 
 use super::Source;
@@ -183,7 +183,7 @@ impl OutboxSource {
             return;
         };
         match received {
-            Received::Page(Page {
+            Received::Page(PageOfSignals {
                 signals,
                 cursor,
                 is_last,

@@ -9,7 +9,7 @@ use crate::signal::{Resync, ResyncReason, Signal};
 
 /// A page, and the cursor after it.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct PageOfSignals {
     pub(super) signals: Vec<Signal>,
     /// The first row that failed to decode, and the number of such rows.
     pub(super) undecodable: Option<(Error, u64)>,
@@ -17,7 +17,7 @@ pub(super) struct Page {
     pub(super) is_last: bool,
 }
 
-impl Page {
+impl PageOfSignals {
     /// Reads the next page of at most `size` rows.
     pub(super) async fn read(
         reader: &mut OutboxReader,

@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use super::builder::Settings;
 use super::pace::Pace;
-use super::page::Page;
+use super::page::PageOfSignals;
 use crate::connect::refuse_replica;
 use crate::error::{Error, Result};
 use crate::name::ChannelName;
@@ -43,7 +43,7 @@ pub(super) struct Opened {
 /// What a session returns to its source.
 #[derive(Debug)]
 pub(super) enum Received {
-    Page(Page),
+    Page(PageOfSignals),
     /// The result of a check of the triggers.
     Checked(Check),
 }
@@ -63,7 +63,7 @@ pub(super) struct Session {
 }
 
 /// Reads one page after the other, each only on request.
-type Pages = Pin<Box<dyn Stream<Item = Result<Page>> + Send>>;
+type Pages = Pin<Box<dyn Stream<Item = Result<PageOfSignals>> + Send>>;
 
 impl Session {
     /// Connects, listens, and checks the outbox and the triggers.
@@ -153,7 +153,7 @@ impl Session {
         }
     }
 
-    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Page>>> {
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<PageOfSignals>>> {
         if !self.is_reading && self.pace.poll(cx).is_pending() {
             return Poll::Pending;
         }
@@ -183,7 +183,7 @@ fn pages(reader: OutboxReader, cursor: Cursor, size: usize) -> Pages {
     Box::pin(stream::unfold(
         start,
         move |(mut reader, mut cursor)| async move {
-            let page = Page::read(&mut reader, &cursor, size).await;
+            let page = PageOfSignals::read(&mut reader, &cursor, size).await;
             if let Ok(page) = &page {
                 cursor = page.cursor.clone();
             }
