@@ -1,6 +1,7 @@
 //! Consumers of one process that share connections.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use pgherald_core::DurableOptions;
 use pgherald_core::group::{Connections, ConsumerHandle};
@@ -232,7 +233,9 @@ async fn a_group_that_waits_for_a_lock_does_not_stop_those_it_shares_connections
         let scene = Scene::new().await;
         let connections = Connections::new(scene.config());
         let start = |group: &str| {
-            let options = options(group).connections(connections.clone());
+            // The limit of a renewal is the lease, which must not end before the wait for a lock does.
+            let options = options(group).lease(Duration::from_secs(9));
+            let options = options.connections(connections.clone());
             scene.start(options, &Log::default(), all_well())
         };
         let (waiting, free) = (start("waiting"), start("free"));

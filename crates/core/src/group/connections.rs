@@ -45,7 +45,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 ///
 /// Nothing is connected before a consumer runs. The connections are driven on the runtime that this was made on, so it has to run
 /// as long as the consumers do. If the connections are lost, all their consumers reconnect. All consumers must be of this
-/// database. A consumer that waits for a lock for a second gives up and tries again, because the others wait behind it.
+/// database. A consumer that waits for a lock for 300 ms gives up and tries again, because the others wait behind it.
 ///
 /// ```no_run
 /// # use pgherald_core::group::{Connections, Consumer};

@@ -24,7 +24,7 @@ pub(super) async fn prepare(client: &Client) -> Result<()> {
 /// Limits how long a statement waits for a lock, because the requests of other consumers wait behind it.
 pub(super) async fn limit_locks(client: &Client) -> Result<()> {
     client
-        .batch_execute("SET lock_timeout = '1s'")
+        .batch_execute("SET lock_timeout = '300ms'")
         .await
         .map_err(|cause| Error::of_statement("cannot set up a connection of a consumer", cause))
 }
