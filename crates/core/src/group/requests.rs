@@ -273,8 +273,12 @@ impl Requests {
         }
     }
 
-    /// Leaves the group, and notifies the other nodes.
-    pub(super) async fn leave(&self, node: i64) -> Result<()> {
+    /// Leaves the group, and notifies the other nodes. A tick that is running ends before, because it may join the group.
+    pub(super) async fn leave(&mut self, node: i64) -> Result<()> {
+        if let Some(ticking) = self.upkeep.ticking.take() {
+            // Whether it succeeds or not, it joins no more after this.
+            let _ = ticking.await;
+        }
         let left = store::leave(&self.link.upkeep, &self.options.group, node).await;
         self.notify_others().await;
         left

@@ -74,9 +74,10 @@ impl<R: Runner> Engine<R> {
         self.attempts.outcomes.log_all_summaries();
         self.membership.released(self.ledger.parked.events());
         self.drop_work();
-        if let Some(requests) = self.connection.requests() {
+        let node = self.membership.node();
+        if let Some(requests) = self.connection.requests_mut() {
             // Also if this node does not know yet that it has joined.
-            let leaving = requests.leave(self.membership.node());
+            let leaving = requests.leave(node);
             if !matches!(timeout(CONNECT, leaving).await, Ok(Ok(()))) {
                 let group = &*self.options.group;
                 tracing::warn!(
