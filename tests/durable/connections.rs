@@ -5,19 +5,33 @@ use std::time::Duration;
 
 use pgherald_core::DurableOptions;
 use pgherald_core::group::{Connections, ConsumerHandle};
-use pgherald_testkit::Postgres;
 
 use crate::support::{Log, Scene, all_well, degraded, drained, local, options, report, until};
 
 const GROUPS: usize = 12;
 
+/// Starts a consumer on these connections.
+fn start(
+    scene: &Scene,
+    connections: &Connections,
+    options: DurableOptions,
+    log: &Log,
+) -> ConsumerHandle {
+    let options = options.connections(connections.clone());
+    scene.start(options, log, all_well())
+}
+
+/// Waits until each consumer owns all slices of its group.
+async fn own_all_slices(handles: &[&ConsumerHandle]) {
+    for handle in handles {
+        report(handle, "connected", |report| report.slices == 8).await;
+    }
+}
+
 /// Starts `GROUPS` groups on the same connections, and waits until all are live.
 async fn start_all(scene: &Scene, log: &Log) -> Vec<ConsumerHandle> {
     let connections = Connections::new(scene.config());
-    let start = |number| {
-        let options = options(&format!("g{number}")).connections(connections.clone());
-        scene.start(options, log, all_well())
-    };
+    let start = |number| start(scene, &connections, options(&format!("g{number}")), log);
     let handles: Vec<_> = (0..GROUPS).map(start).collect();
     for handle in &handles {
         let live = |health: &pgherald_core::Health| health.is_live();
@@ -79,8 +93,7 @@ async fn groups_at_different_positions_get_in_step_and_lose_nothing() {
             let sql = format!("INSERT INTO jobs VALUES ({}, 1)", number * 10 + 1);
             late.batch_execute(&sql).await.unwrap();
             let group = options(&format!("g{number}")).slices(3 + number);
-            let group = group.connections(connections.clone());
-            handles.push(scene.start(group, &Log::default(), all_well()));
+            handles.push(start(&scene, &connections, group, &Log::default()));
             for id in 2..=10 {
                 let sql = format!("INSERT INTO jobs VALUES ({}, 1)", number * 10 + id);
                 scene.run(&sql).await;
@@ -123,14 +136,9 @@ async fn a_group_that_fails_does_not_disturb_those_it_shares_connections_with() 
     local(async {
         let scene = Scene::new().await;
         let connections = Connections::new(scene.config());
-        let start = |options: DurableOptions| {
-            let options = options.connections(connections.clone());
-            scene.start(options, &Log::default(), all_well())
-        };
-        let sound = start(options("sound"));
-        report(&sound, "connected", |report| report.slices == 8).await;
-        let gone = start(options("gone"));
-        report(&gone, "connected", |report| report.slices == 8).await;
+        let start = |options| start(&scene, &connections, options, &Log::default());
+        let (sound, gone) = (start(options("sound")), start(options("gone")));
+        own_all_slices(&[&sound, &gone]).await;
         let pids = "SELECT coalesce(sum(pid), 0)::bigint FROM pg_stat_activity
             WHERE datname = current_database() AND application_name LIKE 'pgherald consumer%'";
         let before = scene.number(pids).await;
@@ -154,13 +162,8 @@ async fn a_group_that_fails_does_not_disturb_those_it_shares_connections_with() 
 #[tokio::test]
 async fn a_blocked_handler_delays_no_other_consumer_of_its_connections() {
     local(async {
-        let url = Postgres::shared()
-            .await
-            .unwrap()
-            .create_database()
-            .await
-            .unwrap();
-        let scene = Scene::at(url.clone()).await;
+        let scene = Scene::new().await;
+        let url = scene.url.clone();
         let connections = Connections::new(scene.config());
         let (blocked, is_blocked) = tokio::sync::oneshot::channel();
         let (unblock, wait) = mpsc::channel::<()>();
@@ -187,11 +190,7 @@ async fn a_blocked_handler_delays_no_other_consumer_of_its_connections() {
         });
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         is_blocked.await.unwrap();
-        let free = scene.start(
-            options("free").connections(connections),
-            &Log::default(),
-            all_well(),
-        );
+        let free = start(&scene, &connections, options("free"), &Log::default());
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(2, 20) AS n")
             .await;
@@ -235,13 +234,10 @@ async fn a_group_that_waits_for_a_lock_does_not_stop_those_it_shares_connections
         let start = |group: &str| {
             // The limit of a renewal is the lease, which must not end before the wait for a lock does.
             let options = options(group).lease(Duration::from_secs(9));
-            let options = options.connections(connections.clone());
-            scene.start(options, &Log::default(), all_well())
+            start(&scene, &connections, options, &Log::default())
         };
         let (waiting, free) = (start("waiting"), start("free"));
-        for handle in [&waiting, &free] {
-            report(handle, "connected", |report| report.slices == 8).await;
-        }
+        own_all_slices(&[&waiting, &free]).await;
         let mut operator = scene.connect().await;
         let operator = operator.transaction().await.unwrap();
         let lock = "SELECT FROM pgherald.consumer_cursor WHERE group_name = 'waiting' FOR UPDATE";
@@ -267,14 +263,9 @@ async fn a_position_ahead_of_the_server_does_not_mislead_other_groups() {
         let scene = Scene::new().await;
         let connections = Connections::new(scene.config());
         let log = Log::default();
-        let start = |group: &str, log: &Log| {
-            let options = options(group).connections(connections.clone());
-            scene.start(options, log, all_well())
-        };
+        let start = |group, log| start(&scene, &connections, options(group), log);
         let (sound, ahead) = (start("sound", &log), start("ahead", &Log::default()));
-        for handle in [&sound, &ahead] {
-            report(handle, "connected", |report| report.slices == 8).await;
-        }
+        own_all_slices(&[&sound, &ahead]).await;
         // As if a part of a backup was restored between two looks at the history.
         scene
             .run(
