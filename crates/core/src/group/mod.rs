@@ -61,8 +61,8 @@
 //!   tables of groups, and to execute `pgherald.trim_outbox`. The installing role has them.
 //! - A consumer whose code blocks its thread for longer than the lease loses its slices. A plain handler of that consumer may
 //!   then still handle a row while the next owner handles the same row.
-//! - A failing row blocks no other row, until there are 100,000 failing rows. The consumer then reads nothing new, and logs
-//!   that.
+//! - A failing row blocks no other row, until there are 100,000 failing rows. The consumer then reads nothing new, and is
+//!   not live.
 //! - A consumer takes in up to 4,096 events at a time, and nothing more while those have 64 MiB. A page has up to 16 MiB,
 //!   plus the row that crosses this limit. The events of a slice that is held up are kept in addition, so a consumer may
 //!   hold 64 MiB for each slice if the database refuses to store the progress of every slice. A single event counts as 32 MiB
