@@ -16,7 +16,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -140,8 +140,8 @@ pub(super) struct Link {
     /// For ticks and trimming, so that renewing a lease does not wait behind pages.
     pub(super) upkeep: Arc<Client>,
     pub(super) reads: Reads,
-    /// The history that the positions in `reads` belong to.
-    history: History,
+    /// The history that the positions in `reads` belong to: that of the first consumer.
+    history: OnceLock<History>,
     members: Arc<Members>,
     ended: watch::Receiver<Option<Error>>,
     driver: JoinHandle<()>,
@@ -176,9 +176,8 @@ impl Link {
         let (end, ended) = watch::channel(None);
         let driver = tokio::spawn(drive(connection, Arc::clone(&members), end));
         let client = Arc::new(client);
-        let history = History::of(&client).await?;
         let link = Self {
-            history,
+            history: OnceLock::new(),
             upkeep: Arc::new(config.session_client().await?),
             reads: Reads::new(Arc::clone(&client), Arc::clone(&members)),
             client,
@@ -203,9 +202,9 @@ impl Link {
         Ok(link)
     }
 
-    /// Fails if `now`, the server's present history, does not continue the one of this link.
+    /// Fails if `now`, the server's present history, does not continue the one of this link. A consumer calls this before it reads.
     pub(super) fn check(&self, now: &History) -> Result<()> {
-        match now.continues(&self.history) {
+        match now.continues(self.history.get_or_init(|| now.clone())) {
             true => Ok(()),
             false => {
                 self.retire();

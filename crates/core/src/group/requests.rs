@@ -197,9 +197,8 @@ impl Requests {
     }
 
     pub(super) fn write(&mut self, sent: Sent) {
-        let client = Arc::clone(&self.link.client);
         let (options, limit) = (Arc::clone(&self.options), self.limit());
-        self.writing.start(&self.link, client, options, limit, sent);
+        self.writing.start(&self.link, options, limit, sent);
     }
 
     pub(super) fn is_fetching(&self) -> bool {

@@ -99,7 +99,6 @@ impl Writing {
     pub(super) fn start(
         &mut self,
         link: &Link,
-        client: Arc<Client>,
         options: Arc<DurableOptions>,
         limit: Duration,
         sent: Sent,
@@ -107,6 +106,7 @@ impl Writing {
         let mut statements = self.statements.take().unwrap_or_default();
         let sent = Arc::new(sent);
         self.sent = Arc::clone(&sent);
+        let client = Arc::clone(&link.client);
         let writing = link.run(async move {
             let written = write(&client, &mut statements, &options.group, &sent).await;
             Ok((statements, written))
