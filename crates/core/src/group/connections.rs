@@ -34,6 +34,8 @@ use crate::outbox::{History, WAKE_UP_CHANNEL};
 
 /// How long connecting may take, and leaving the group at the end.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
+/// How often the outbox is trimmed.
+pub(super) const TRIM: Duration = Duration::from_secs(10);
 /// The kernel ends a shared session if the server does not acknowledge data for this time.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -229,15 +231,15 @@ impl Link {
         Task(self.runtime.spawn(request)).joined()
     }
 
-    /// Returns whether the outbox may be trimmed on this link, which happens once in this interval for all consumers, and for how
-    /// long: less than any of them can wait until it renews its lease.
-    pub(super) fn may_trim(&self, interval: Duration) -> Option<Duration> {
+    /// Returns how long trimming the outbox may take: less than any consumer can wait until it renews its lease. `None` if a
+    /// consumer has trimmed it on this link within [`TRIM`].
+    pub(super) fn may_trim(&self) -> Option<Duration> {
         let mut trimmed = self.trimmed.lock().unwrap_or_else(PoisonError::into_inner);
-        if trimmed.is_some_and(|at| at.elapsed() < interval) {
+        if trimmed.is_some_and(|at| at.elapsed() < TRIM) {
             return None;
         }
         *trimmed = Some(Instant::now());
-        Some((self.members.shortest_lease()? / 3).min(interval))
+        Some((self.members.shortest_lease()? / 3).min(TRIM))
     }
 
     /// Lets no other consumer join.

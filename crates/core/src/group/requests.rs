@@ -250,9 +250,9 @@ impl Requests {
         self.upkeep.trimming.is_some()
     }
 
-    /// Trims the outbox, unless a consumer on the same connections has trimmed it within `interval`.
-    pub(super) fn trim(&mut self, interval: Duration) {
-        let Some(limit) = self.link.may_trim(interval) else {
+    /// Trims the outbox, unless a consumer on the same connections has trimmed it lately.
+    pub(super) fn trim(&mut self) {
+        let Some(limit) = self.link.may_trim() else {
             return;
         };
         let client = Arc::clone(&self.link.upkeep);

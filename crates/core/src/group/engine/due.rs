@@ -28,10 +28,8 @@ impl<R: Runner> Engine<R> {
         {
             self.acknowledger.tick_began(requests.settling());
             requests.tick(state);
-            if !requests.is_trimming()
-                && let Some(interval) = self.membership.due_trim(now)
-            {
-                requests.trim(interval);
+            if !requests.is_trimming() && self.membership.is_trim_due(now) {
+                requests.trim();
             }
         }
         if self.membership.may_begin(now) && is_due(self.intake.next_fetch(ledger, bytes)) {

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::command::{Command, Commands, Ledger};
 use crate::error::Result;
+use crate::group::connections::TRIM;
 use crate::group::leases::Leases;
 use crate::group::options::DurableOptions;
 use crate::group::slices::Slices;
@@ -31,8 +32,6 @@ use crate::group::tick::{NodeState, Tick, TickResult};
 const SOON: Duration = Duration::from_millis(250);
 /// How often the group's requirements are compared with what is installed; once per lease if that is shorter.
 const CONFIRM: Duration = Duration::from_secs(10);
-/// How often the outbox is trimmed.
-const TRIM: Duration = Duration::from_secs(10);
 
 pub(super) struct Membership {
     options: Arc<DurableOptions>,
@@ -171,14 +170,14 @@ impl Membership {
         })
     }
 
-    /// Returns the interval of trimming if it is due, and schedules the next one. Called after a tick was sent: the next
-    /// renewal, after one third of the lease, waits behind it, and two thirds of the lease are then left.
-    pub(super) fn due_trim(&mut self, now: Instant) -> Option<Duration> {
-        if self.times.next_trim > now {
-            return None;
+    /// Returns whether trimming is due, and schedules the next one. Called after a tick was sent: the next renewal, after one
+    /// third of the lease, waits behind it, and two thirds of the lease are then left.
+    pub(super) fn is_trim_due(&mut self, now: Instant) -> bool {
+        let is_due = self.times.next_trim <= now;
+        if is_due {
+            self.times.next_trim = now + TRIM;
         }
-        self.times.next_trim = now + TRIM;
-        Some(TRIM)
+        is_due
     }
 
     pub(super) fn trimmed(&mut self, trimmed: Result<u32>) {
