@@ -19,16 +19,16 @@ pub use pgherald_actors::{
 };
 pub use pgherald_core::{
     Affected, Attempt, Backoff, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver,
-    CacheScope, CacheStats, CachedFn, Caches, CaselessText, Changed, ChannelName, ColumnType,
-    ConnectConfig, Debounced, Decision, Deleted, Delivery, DurableOptions, Error, ErrorKind, Event,
-    EventBuilder, EventHandler, Filter, FromEvent, Greedy, HandlerError, HandlerResult, Health,
-    IdempotencyKey, Inserted, Key, KeyColumn, KeyPart, Listener, ListenerCounts, ListenerStatus,
-    LoadError, LoadLimit, Loaded, MacAddress, NotifySource, NotifySourceBuilder, Operation,
-    OperationSet, OutboxSource, OutboxSourceBuilder, Overflow, PaddedText, Refresh, Result, Resync,
-    ResyncReason, RetryPolicy, RowKey, Signal, Signals, Source, Strategy, Subscription,
-    SubscriptionId, SubscriptionOptions, SubscriptionStats, Table, TableName, Timed, Truncated,
-    Updated, WhenNotLive, Windowed, WriteToken, cache, group, handler, outbox, supervise,
-    telemetry, trigger,
+    CacheScope, CacheStats, CachedFn, Caches, CaselessText, Changed, ChannelName, Channels,
+    ColumnType, ConnectConfig, Debounced, Decision, Deleted, Delivery, DurableOptions, Error,
+    ErrorKind, Event, EventBuilder, EventHandler, Filter, FromEvent, Greedy, HandlerError,
+    HandlerResult, Health, IdempotencyKey, Inserted, Key, KeyColumn, KeyPart, Listener,
+    ListenerCounts, ListenerStatus, LoadError, LoadLimit, Loaded, MacAddress, NotifySource,
+    NotifySourceBuilder, Operation, OperationSet, OutboxSource, OutboxSourceBuilder, Overflow,
+    PaddedText, Payloads, PayloadsEnded, Refresh, Result, Resync, ResyncReason, RetryPolicy,
+    RowKey, Signal, Signals, Source, Strategy, Subscription, SubscriptionId, SubscriptionOptions,
+    SubscriptionStats, Table, TableName, Timed, Truncated, Updated, WhenNotLive, Windowed,
+    WriteToken, cache, group, handler, outbox, supervise, telemetry, trigger,
 };
 pub use pgherald_macros::{Table, cached};
 

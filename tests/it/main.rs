@@ -12,6 +12,7 @@
 mod bad_input;
 mod caches;
 mod caches_first;
+mod channels;
 mod credentials;
 mod ddl;
 mod drift;

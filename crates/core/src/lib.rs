@@ -92,6 +92,6 @@ pub use router::{
 };
 pub use signal::{Health, Resync, ResyncReason, Signal};
 pub use source::{
-    Joined, NotifySource, NotifySourceBuilder, OutboxSource, OutboxSourceBuilder, Signals, Source,
-    supervise,
+    Channels, Joined, NotifySource, NotifySourceBuilder, OutboxSource, OutboxSourceBuilder,
+    Payloads, PayloadsEnded, Signals, Source, supervise,
 };

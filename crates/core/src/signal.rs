@@ -153,8 +153,9 @@ impl Resync {
         self.undecodable
     }
 
-    /// The channel that the resync is limited to, if any.
-    pub(crate) fn channel(&self) -> Option<&ChannelName> {
+    /// Returns the channel that the resync is limited to, if any: only its events may be missing.
+    #[must_use]
+    pub fn channel(&self) -> Option<&ChannelName> {
         self.channel.as_ref()
     }
 

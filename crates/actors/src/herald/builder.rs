@@ -198,12 +198,13 @@ impl HeraldBuilder {
         };
         let specs = self.source.watched().to_vec();
         let knows_all = self.source.other_channels().is_empty();
+        let adds_channels = self.source.adds_channels();
         let (announced, mut recorded) = self.source.split_outbox();
         if let Some(interval) = self.poll_interval {
             recorded = recorded.poll_interval(interval);
         }
         let in_outbox = recorded.watched().to_vec();
-        let has_announced = !announced.watched().is_empty() || !knows_all;
+        let has_announced = !announced.watched().is_empty() || !knows_all || adds_channels;
         // Settings are checked also of the source that is not needed.
         let (announced, recorded) = (announced.factory()?, recorded.factory()?);
         let make: Box<dyn FnOnce() -> ListenerActor + Send> =

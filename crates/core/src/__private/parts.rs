@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use crate::cache::key_check::KeyTypes;
 use crate::cache::{CacheDriver, CacheKey};
-use crate::event::FromEvent;
+use crate::event::{Event, FromEvent};
 use crate::group::DurableOptions;
 use crate::name::{ChannelName, TableName};
 use crate::operation::OperationSet;
 use crate::router::subscription::SubscriptionObserver;
-use crate::router::{Delivery, Subscription};
+use crate::router::{Delivery, Subscription, SubscriptionOptions};
 use crate::source::{NotifySourceBuilder, OutboxSourceBuilder};
 use crate::trigger::TriggerSpec;
 use crate::{Error, Result};
@@ -94,6 +94,28 @@ methods! {
     }
 }
 
+methods! {
+    /// The payload of an event, for clients without access to the database.
+    ToPayload for Event {
+        fn to_payload(self: &Self) -> serde_json::Result<String>;
+    }
+}
+
+methods! {
+    /// A request for room for a value in each event.
+    Attaches for SubscriptionOptions {
+        fn attaching(self: Self) -> Self;
+    }
+}
+
+/// Returns the value that `compute` returns, once for all subscriptions that have requested room for it.
+pub fn attached<T: std::any::Any + Clone + Send + Sync>(
+    event: &Event,
+    compute: impl Fn() -> T,
+) -> T {
+    event.attached(compute)
+}
+
 /// Returns whether a handler of `E` with these options requires `table`.
 #[must_use]
 pub fn wants<E: FromEvent>(options: &DurableOptions, table: &TableName) -> bool {
@@ -117,6 +139,7 @@ methods! {
     /// The parts of a source for tables of both modes.
     Split for NotifySourceBuilder {
         fn other_channels(self: &Self) -> &[ChannelName];
+        fn adds_channels(self: &Self) -> bool;
         fn split_outbox(self: Self) -> (Self, OutboxSourceBuilder);
     }
 }

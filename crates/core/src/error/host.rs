@@ -1,4 +1,4 @@
-//! Errors that only the actors report.
+//! Errors that only the actors and the distributor report.
 
 use std::time::Duration;
 
@@ -10,6 +10,12 @@ pub fn zero_option(handler: &str, option: &str) -> Error {
     let message = format!(
         "{option} of handler {handler:?} is 0, so no attempt could succeed; it must be greater"
     );
+    Error::new(ErrorKind::Config, message)
+}
+
+/// A limit of a distributor is out of its range.
+#[must_use]
+pub fn bad_limit(message: String) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 

@@ -168,6 +168,7 @@ impl EventBuilder {
             key: self.key,
             columns: self.columns,
             record: self.record.map(Arc::new),
+            attachment: None,
         }
     }
 

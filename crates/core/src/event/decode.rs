@@ -158,18 +158,21 @@ impl Decoder {
                 key: None,
                 columns: None,
                 record: None,
+                attachment: None,
             }),
             Keys::One(key) => events.push(Event {
                 head,
                 key: Some(key),
                 columns: columns(),
                 record: None,
+                attachment: None,
             }),
             Keys::Many(keys) => events.extend(keys.into_iter().map(|key| Event {
                 head: Arc::clone(&head),
                 key: Some(key),
                 columns: columns(),
                 record: None,
+                attachment: None,
             })),
         }
         Ok(())

@@ -1,8 +1,9 @@
-//! Reads row keys from JSON.
+//! Reads row keys from JSON, and writes them.
 
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 use super::{KeyPart, RowKey};
 
@@ -16,6 +17,27 @@ impl<'de> Deserialize<'de> for RowKey {
 impl<'de> Deserialize<'de> for KeyPart {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(KeyPartVisitor)
+    }
+}
+
+/// As read: a scalar for a single-column key, an array for a composite one.
+impl Serialize for RowKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.parts() {
+            [part] => part.serialize(serializer),
+            parts => serializer.collect_seq(parts),
+        }
+    }
+}
+
+impl Serialize for KeyPart {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Int(value) => serializer.serialize_i64(*value),
+            Self::Text(value) => serializer.serialize_str(value),
+        }
     }
 }
 
@@ -110,6 +132,7 @@ mod tests {
         ];
         for (json, key) in cases {
             assert_eq!(serde_json::from_str::<RowKey>(json).unwrap(), key, "{json}");
+            assert_eq!(serde_json::to_string(&key).unwrap(), json);
         }
     }
 

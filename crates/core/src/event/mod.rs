@@ -1,9 +1,11 @@
 //! Events: one per changed row, or one per table if the row is unknown.
 
+mod attachment;
 mod builder;
 mod clock;
 mod column;
 pub(crate) mod decode;
+mod encode;
 mod key;
 mod key_json;
 mod key_text;
@@ -24,6 +26,8 @@ use crate::name::ChannelName;
 use crate::operation::Operation;
 use crate::types::{self, Fields, RowParts};
 
+use attachment::Attachment;
+pub(crate) use attachment::with_room;
 pub use builder::{ColumnType, EventBuilder};
 pub(crate) use column::{ColumnValue, column_value};
 pub(crate) use decode::Decoder;
@@ -45,6 +49,7 @@ pub struct Event {
     key: Option<RowKey>,
     columns: Option<Arc<str>>,
     record: Option<Arc<Record>>,
+    attachment: Option<Attachment>,
 }
 
 /// The part that only events of the outbox have.
@@ -321,6 +326,7 @@ impl Event {
             key,
             columns,
             record: Some(Arc::new(record)),
+            attachment: None,
         }
     }
 

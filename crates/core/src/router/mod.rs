@@ -20,6 +20,7 @@ pub(crate) mod subscription;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::with_room;
 use crate::filter::Filter;
 use crate::gate::Session;
 use crate::signal::{Resync, ResyncReason, Signal};
@@ -63,6 +64,8 @@ pub struct Router {
     /// The current session. Starts with a resync or a `Resumed`, and ends with a `Down`.
     session: Option<Session>,
     closed: bool,
+    /// Whether a subscription has asked for room in events.
+    attaches: bool,
     /// The subscriptions whose queues were more than half full after the last batch; see [`room`].
     crowded: Vec<Arc<Queue>>,
 }
@@ -82,6 +85,7 @@ impl Router {
             live: false,
             session: None,
             closed: false,
+            attaches: false,
             crowded: Vec::new(),
         }
     }
@@ -114,6 +118,7 @@ impl Router {
             );
             return Err(Error::new(ErrorKind::Config, message));
         }
+        self.attaches |= options.attaches;
         self.next_id += 1;
         let id = SubscriptionId(self.next_id);
         let mut of_caches = self.caches.routes();
@@ -155,6 +160,8 @@ impl Router {
             Signal::Down(_) => self.set_not_live(),
             Signal::Resumed => self.resume(),
             Signal::Events(batch) => {
+                let with_room = self.attaches.then(|| with_room(batch));
+                let batch = with_room.as_ref().unwrap_or(batch);
                 let mut crowded = Vec::new();
                 // The number is taken under the lock, so that numbers are in order in the queue of each cache.
                 let mut of_caches = self.caches.routes();

@@ -34,6 +34,8 @@ pub struct SubscriptionOptions {
     pub(crate) overflow: Overflow,
     /// Learns at once whether the source is live, not in the order of the queue.
     pub(crate) gate: Option<Arc<Gate>>,
+    /// Whether events need room for an attachment.
+    pub(crate) attaches: bool,
 }
 
 impl SubscriptionOptions {
@@ -47,6 +49,7 @@ impl SubscriptionOptions {
             max_batch: 512,
             overflow: Overflow::default(),
             gate: None,
+            attaches: false,
         }
     }
 
@@ -73,6 +76,12 @@ impl SubscriptionOptions {
     /// Sets what happens when the queue is full.
     pub fn overflow(mut self, policy: Overflow) -> Self {
         self.overflow = policy;
+        self
+    }
+
+    /// Requests room for a value in each event; see `event/attachment`.
+    pub(crate) fn attaching(mut self) -> Self {
+        self.attaches = true;
         self
     }
 

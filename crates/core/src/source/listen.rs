@@ -1,5 +1,7 @@
 //! Runs LISTEN and confirms its effect.
 
+use std::collections::HashSet;
+
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -33,10 +35,10 @@ pub(super) async fn confirm_listening(client: &Client, channels: &[ChannelName])
         "SELECT pg_catalog.pg_listening_channels()".to_owned(),
     )
     .await?;
-    let listening: Vec<&str> = first_column(&rows).collect();
+    let listening: HashSet<&str> = first_column(&rows).collect();
     match channels
         .iter()
-        .find(|channel| !listening.contains(&channel.as_str()))
+        .find(|channel| !listening.contains(channel.as_str()))
     {
         None => Ok(()),
         Some(channel) => {

@@ -7,8 +7,9 @@
 //! or by the actors' `ListenerActor`. `HeraldBuilder` and `pgherald watch` know only the two built-in kinds.
 //!
 //! Shared modules: `options` (settings), `wire` (the connection), `listen`, `heartbeat`, `watcher` (checks the triggers), and
-//! `drift` (changes of triggers and tables). The crate's `reconnect` decides when to connect again.
+//! `drift` (changes of triggers and tables). `channels` adds channels to a notify source while it runs. The crate's `reconnect` decides when to connect again.
 
+mod channels;
 mod drift;
 mod heartbeat;
 mod joined;
@@ -24,6 +25,7 @@ use std::future::Future;
 
 use crate::signal::Signal;
 
+pub use channels::{Channels, Payloads, PayloadsEnded};
 pub use joined::Joined;
 pub use notify::{NotifySource, NotifySourceBuilder};
 pub use outbox::{OutboxSource, OutboxSourceBuilder};

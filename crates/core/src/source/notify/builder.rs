@@ -8,6 +8,7 @@ use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
+use crate::source::channels::Channels;
 use crate::source::options::Options;
 use crate::source::outbox::OutboxSourceBuilder;
 use crate::trigger::TriggerSpec;
@@ -16,6 +17,8 @@ use crate::trigger::TriggerSpec;
 pub(super) struct Settings {
     pub(super) options: Options,
     pub(super) channels: Vec<ChannelName>,
+    /// The channels that are added and removed while the source runs.
+    pub(super) added: Option<Channels>,
     pub(super) probe: bool,
 }
 
@@ -32,6 +35,7 @@ impl NotifySourceBuilder {
             settings: Settings {
                 options: Options::new(config),
                 channels: Vec::new(),
+                added: None,
                 probe: true,
             },
         }
@@ -43,6 +47,13 @@ impl NotifySourceBuilder {
         if !self.settings.channels.contains(&channel) {
             self.settings.channels.push(channel);
         }
+        self
+    }
+
+    /// Listens to the channels that users add to this handle while the source runs. Their payloads need not be events, and cause
+    /// no signals, unless the source listens to the channel in any case.
+    pub fn channels(mut self, channels: &Channels) -> Self {
+        self.settings.added = Some(channels.clone());
         self
     }
 
@@ -64,6 +75,12 @@ impl NotifySourceBuilder {
     #[must_use]
     pub(crate) fn other_channels(&self) -> &[ChannelName] {
         &self.settings.channels
+    }
+
+    /// Returns whether [channels](Self::channels) can be added while the source runs.
+    #[must_use]
+    pub(crate) fn adds_channels(&self) -> bool {
+        self.settings.added.is_some()
     }
 
     /// Queries the server every `interval`, and drops the session if there is no answer within `deadline`. The defaults are

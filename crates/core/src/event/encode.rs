@@ -1,0 +1,116 @@
+//! Encodes an event as the payload that [`Decoder`](super::Decoder) decodes.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Event, RowKey};
+use crate::operation::Operation;
+use crate::types::Fields;
+
+/// The version of the fields.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    v: u32,
+    operation: Operation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<&'a str>,
+    table: &'a str,
+    sent_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xid: Option<u64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    key: &'a [Box<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<[&'a RowKey; 1]>,
+    #[serde(skip_serializing_if = "Fields::is_empty")]
+    types: &'a Fields,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columns: Option<[&'a RawValue; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_columns: Option<[&'a RawValue; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<[&'a [String]; 1]>,
+}
+
+impl Event {
+    /// Returns the event as a JSON object, with the fields of a payload that announces one row.
+    ///
+    /// # Errors
+    /// If the columns are no JSON.
+    pub(crate) fn to_payload(&self) -> serde_json::Result<String> {
+        let raw = |json| serde_json::from_str::<&RawValue>(json).map(|raw| [raw]);
+        let relation = &self.head.relation;
+        let old = self.old();
+        serde_json::to_string(&Payload {
+            v: VERSION,
+            operation: self.operation(),
+            schema: self.schema(),
+            table: self.table(),
+            // Only a time that a program has chosen can be outside of the range of years.
+            sent_at: jiff::Timestamp::try_from(self.sent_at())
+                .unwrap_or_default()
+                .to_string(),
+            xid: self.transaction_id(),
+            key: &relation.key_columns,
+            keys: self.key().map(|key| [key]),
+            types: &relation.types,
+            columns: self.columns.as_deref().map(raw).transpose()?,
+            old_columns: old.as_deref().map(raw).transpose()?,
+            changed: self.changed().map(|changed| [changed]),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use crate::event::Decoder;
+    use crate::{ChannelName, Event, KeyPart, Operation, RowKey};
+
+    fn decoded(payload: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        let now = SystemTime::now();
+        Decoder::new()
+            .decode(ChannelName::DEFAULT, payload, 0, now, &mut events)
+            .unwrap();
+        events
+    }
+
+    #[test]
+    fn encoded_events_decode_to_the_same_events() {
+        let payload = r#"{"v":1,"operation":"update","schema":"public","table":"us\"ers","sent_at":"2026-01-02T03:04:05.678901Z","xid":77,"key":["id","part"],"keys":[[7,"a\"b"],[null,true],["x","1.50"]],"types":{"price":"numeric","tags":["text"]},"columns":[{"price":"9.50","tags":"{a,b}"},null,{"price":null}]}"#;
+        let whole = r#"{"operation":"truncate","table":"t","sent_at":"2026-01-02T03:04:05Z"}"#;
+        for event in decoded(payload).into_iter().chain(decoded(whole)) {
+            let encoded = event.to_payload().unwrap();
+            let [again] = &decoded(&encoded)[..] else {
+                panic!("{encoded}");
+            };
+            assert_eq!(again.relation(), event.relation());
+            assert_eq!(again.key(), event.key());
+            assert_eq!(again.columns, event.columns);
+            assert_eq!(again.sent_at(), event.sent_at());
+            assert_eq!(again.operation(), event.operation());
+            assert_eq!(again.transaction_id(), event.transaction_id());
+        }
+    }
+
+    #[test]
+    fn an_event_is_encoded_with_the_fields_that_it_has() {
+        let event = Event::builder("public", "t", Operation::Update)
+            .sent_at(SystemTime::UNIX_EPOCH)
+            .key(RowKey::new([KeyPart::Int(7)]))
+            .columns_json(r#"{"a":1}"#)
+            .old_columns_json(r#"{"a":0}"#)
+            .changed(["a"])
+            .build();
+        assert_eq!(
+            event.to_payload().unwrap(),
+            r#"{"v":1,"operation":"update","schema":"public","table":"t","sent_at":"1970-01-01T00:00:00Z","keys":[7],"columns":[{"a":1}],"old_columns":[{"a":0}],"changed":[["a"]]}"#
+        );
+        let broken = Event::builder("public", "t", Operation::Insert).columns_json("{");
+        assert!(broken.build().to_payload().is_err());
+    }
+}
