@@ -24,5 +24,6 @@ pages! {
     operations: "operations.md";
     sizing: "sizing.md";
     rolling_deploys: "rolling-deploys.md";
+    distributor: "distributor.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";
 }

@@ -1,0 +1,93 @@
+//! The options of a distributor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgherald_actors::Herald;
+use pgherald_core::__private::host::errors;
+use pgherald_core::{Channels, Result};
+
+use crate::distributor::Distributor;
+use crate::limits::Limits;
+use crate::pattern::Patterns;
+
+/// Configures a [`Distributor`]; see [`Distributor::builder`].
+#[derive(Debug)]
+#[must_use = "call build() to get the distributor"]
+pub struct DistributorBuilder {
+    herald: Arc<Herald>,
+    channels: Option<(Channels, Patterns)>,
+    limits: Limits,
+}
+
+impl DistributorBuilder {
+    pub(crate) fn new(herald: Arc<Herald>) -> Self {
+        Self {
+            herald,
+            channels: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Serves the channels that match one of `patterns`, in which `*` stands for any text. The herald's source must have the same
+    /// [`Channels`]. Without this, no channel is served.
+    pub fn channels(
+        mut self,
+        channels: Channels,
+        patterns: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.channels = Some((channels, Patterns::new(patterns)));
+        self
+    }
+
+    /// Replaces the limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Builds the distributor.
+    ///
+    /// # Errors
+    /// If a limit of clients or of the buffer is 0, or a time is under a millisecond or over a day.
+    pub fn build(self) -> Result<Distributor> {
+        let Limits {
+            clients,
+            clients_per_address,
+            buffer,
+            when_slow: _,
+            parameters: _,
+            frame_bytes: _,
+            upgrade,
+            heartbeat,
+            idle,
+            write,
+            retry_spread: _,
+        } = &self.limits;
+        for (name, value) in [
+            ("clients", clients),
+            ("clients_per_address", clients_per_address),
+            ("buffer", buffer),
+        ] {
+            if *value == 0 {
+                return Err(errors::bad_limit(format!(
+                    "the limit {name} is 0; it must be at least 1"
+                )));
+            }
+        }
+        let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(86_400));
+        for (name, value) in [
+            ("upgrade", upgrade),
+            ("heartbeat", heartbeat),
+            ("idle", idle),
+            ("write", write),
+        ] {
+            if *value < shortest || *value > longest {
+                return Err(errors::bad_limit(format!(
+                    "the limit {name} is {value:?}; it must be between {shortest:?} and {longest:?}"
+                )));
+            }
+        }
+        Ok(Distributor::new(self.herald, self.channels, self.limits))
+    }
+}

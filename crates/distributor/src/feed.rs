@@ -1,0 +1,192 @@
+//! The messages of one client of `/v1`.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::time::Duration;
+
+use pgherald_core::{Delivery, Health, Subscription};
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::limits::{Limits, WhenSlow};
+use crate::message::{Message, has_lagged};
+use crate::phase::{Announcement, Phase};
+
+/// What to send to a client.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Message(Message),
+    /// The stream ends.
+    Close(Closing),
+}
+
+/// Why the server ends a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// The server shuts down. The client should come back after this time.
+    Shutdown { retry: Duration },
+    /// The client was too slow. It should come back and read again.
+    Lagged,
+}
+
+impl Closing {
+    /// Returns the last message of the stream.
+    pub(crate) fn message(self) -> Message {
+        match self {
+            Self::Shutdown { retry } => Message::closing("shutdown", retry),
+            Self::Lagged => Message::closing("lagged", Duration::ZERO),
+        }
+    }
+}
+
+/// Tells streams that the distributor shuts down.
+#[derive(Clone, Debug)]
+pub(crate) struct Switch {
+    receiver: watch::Receiver<bool>,
+    spread: Duration,
+}
+
+impl Switch {
+    pub(crate) fn new(receiver: watch::Receiver<bool>, spread: Duration) -> Self {
+        Self { receiver, spread }
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        *self.receiver.borrow()
+    }
+
+    /// Waits for the shutdown. Cancel safe.
+    pub(crate) async fn off(&mut self) -> Closing {
+        // An error means that the distributor is gone, which no route can outlive.
+        let _ = self.receiver.wait_for(|is_off| *is_off).await;
+        self.closing()
+    }
+
+    fn closing(&self) -> Closing {
+        let spread = u64::try_from(self.spread.as_millis()).unwrap_or(u64::MAX);
+        Closing::Shutdown {
+            retry: Duration::from_millis(fastrand::u64(0..=spread)),
+        }
+    }
+}
+
+/// The messages of one client, from its subscription, the health of the source and the time.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    subscription: Subscription,
+    health: watch::Receiver<Health>,
+    switch: Switch,
+    heartbeat: Interval,
+    when_slow: WhenSlow,
+    phase: Phase,
+    /// Messages to send before anything else happens.
+    pending: VecDeque<Message>,
+    closing: Option<Closing>,
+}
+
+impl Feed {
+    pub(crate) fn new(
+        subscription: Subscription,
+        mut health: watch::Receiver<Health>,
+        switch: Switch,
+        limits: &Limits,
+    ) -> Self {
+        let mut heartbeat = interval(limits.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick comes at once.
+        heartbeat.reset();
+        health.mark_changed();
+        Self {
+            subscription,
+            health,
+            switch,
+            heartbeat,
+            when_slow: limits.when_slow,
+            phase: Phase::default(),
+            pending: [Message::hello(limits.heartbeat)].into(),
+            closing: None,
+        }
+    }
+
+    /// Waits for what to send next. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Next {
+        loop {
+            if let Some(message) = self.pending.pop_front() {
+                return Next::Message(message);
+            }
+            if let Some(closing) = self.closing {
+                return Next::Close(closing);
+            }
+            tokio::select! {
+                biased;
+                closing = self.switch.off() => self.closing = Some(closing),
+                () = changed(&mut self.health) => self.on_health(),
+                _ = self.heartbeat.tick() => self.pending.push_back(Message::heartbeat()),
+                delivery = self.subscription.recv() => match delivery {
+                    Some(delivery) => self.on_delivery(&delivery),
+                    // The herald was shut down.
+                    None => self.closing = Some(self.switch.closing()),
+                },
+            }
+        }
+    }
+
+    fn on_health(&mut self) {
+        let health = self.health.borrow_and_update().clone();
+        match &health {
+            Health::Live { .. } => {
+                let waiting = self.subscription.stats().queued;
+                let announced = self.phase.on_live(waiting);
+                self.announce(announced);
+            }
+            Health::Degraded { cause, .. } => {
+                let announced = self.phase.on_down();
+                let message = |down| Message::announcement(down, Some(cause));
+                self.pending.extend(announced.map(message));
+            }
+            // Not live yet: the client waits for its first resync.
+            _ => {}
+        }
+    }
+
+    fn on_delivery(&mut self, delivery: &Delivery) {
+        // The source has changed its health before it published this.
+        if self.health.has_changed().unwrap_or_default() {
+            self.on_health();
+        }
+        if let Some(resync) = delivery.resync() {
+            self.pending.extend(Message::resync(resync));
+            if has_lagged(resync) && self.when_slow == WhenSlow::Disconnect {
+                self.closing = Some(Closing::Lagged);
+                return;
+            }
+            if resync.channel().is_none() {
+                let announced = self.phase.on_resync();
+                self.announce(announced);
+            }
+        }
+        for event in delivery.events().iter() {
+            match Message::event(event) {
+                Some(message) => self.pending.push_back(message),
+                // Decoding has checked that columns are JSON.
+                None => tracing::error!(%event, "the event cannot be encoded"),
+            }
+        }
+        let announced = self.phase.on_events(delivery.events().len() as u64);
+        self.announce(announced);
+    }
+
+    fn announce(&mut self, announced: Vec<Announcement>) {
+        let messages = announced
+            .into_iter()
+            .map(|announced| Message::announcement(announced, None));
+        self.pending.extend(messages);
+    }
+}
+
+/// Waits until the health has changed. A listener that is gone does not change any more.
+async fn changed(health: &mut watch::Receiver<Health>) {
+    if health.changed().await.is_err() {
+        pending::<()>().await;
+    }
+}

@@ -1,0 +1,52 @@
+//! Sends the events of a herald to clients without database access, over WebSocket and Server-Sent Events.
+//!
+//! ```text
+//!                  ┌── Subscription ──► Feed ──► socket │ sse ──► client      /v1/ws, /v1/events
+//!   Herald ────────┤   (one bounded queue per client)
+//!   Channels ──────┴── Payloads ────────────────► socket ──► client           /pgpubsub/{channel}
+//! ```
+//!
+//! Parts and what they own:
+//! - [`Distributor`] owns the routes and what all clients share: the [`Herald`](pgherald_actors::Herald), the
+//!   [`Channels`](pgherald_core::Channels), the limits, and the switch that ends all streams.
+//! - `clients` admits clients, counts them in total and per address, and frees their place when their connection ends.
+//! - `request` turns a query into a [`Filter`](pgherald_core::Filter), or into a [`Refusal`](refusal::Refusal) with status and
+//!   cause.
+//! - `feed` owns one client's subscription and turns its deliveries, the health of the source and the time into messages. `phase`
+//!   decides when a stream is live. It is pure.
+//! - `message` has the messages. The message of an event is encoded once, and all clients share its bytes.
+//! - `socket` and `sse` send a feed to one client, each in one task per client, on the worker that accepted the connection.
+//!
+//! States of a client: admitted, streaming, closed. A stream is live or not; see `phase`.
+//!
+//! Guarantees:
+//! - A WebSocket on a channel is accepted after the server has confirmed LISTEN. Each later payload arrives as one text frame, byte
+//!   for byte and in order, or the socket is closed.
+//! - After `live`, no change is missed without `resync`, `lagged` or `down`, in the order of the source.
+//! - A client that does not read costs the other clients nothing. Its queue is bounded; it learns how many events were dropped, or
+//!   is disconnected.
+//! - A shutdown tells each client when to come back, at times spread at random.
+//!
+//! Limits: the distributor checks no tokens. Bind the server to a loopback address, or wrap the routes in the authentication of
+//! your application.
+#![doc = "\n\n"]
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder;
+mod clients;
+mod distributor;
+mod feed;
+mod limits;
+mod message;
+mod pattern;
+mod phase;
+mod refusal;
+mod request;
+mod routes;
+mod socket;
+mod sse;
+
+pub use builder::DistributorBuilder;
+pub use distributor::Distributor;
+pub use limits::{Limits, WhenSlow};

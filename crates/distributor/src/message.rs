@@ -1,0 +1,235 @@
+//! The messages of `/v1`, in both of their forms: JSON for WebSocket frames, and blocks of Server-Sent Events.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use bytestring::ByteString;
+use pgherald_core::__private::host::events::{ToPayload, attached};
+use pgherald_core::{Error, ErrorKind, Event, Resync};
+use serde::Serialize;
+
+use crate::phase::Announcement;
+
+/// The version of the contract.
+const VERSION: u32 = 1;
+
+/// Everything but events, which are encoded by [`Message::event`].
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Content<'a> {
+    Hello {
+        version: u32,
+        heartbeat_ms: u64,
+        resumable: bool,
+    },
+    Live,
+    Down {
+        reason: &'a str,
+    },
+    Resumed,
+    Resync {
+        reasons: &'a [&'static str],
+        lost: u64,
+        scope: Scope<'a>,
+    },
+    Lagged {
+        missed: u64,
+    },
+    Heartbeat {
+        at: String,
+    },
+    Closing {
+        reason: &'a str,
+        retry_ms: u64,
+    },
+}
+
+/// What a resync is limited to. Empty for everything.
+#[derive(Serialize)]
+struct Scope<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+}
+
+/// An encoded message. Clones share its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Message(Arc<Encoded>);
+
+#[derive(Debug)]
+struct Encoded {
+    name: &'static str,
+    json: ByteString,
+    /// Encoded when the first client needs it.
+    sse: OnceLock<Bytes>,
+}
+
+impl Message {
+    /// The first message of a stream.
+    pub(crate) fn hello(heartbeat: Duration) -> Self {
+        Self::of(
+            "hello",
+            &Content::Hello {
+                version: VERSION,
+                heartbeat_ms: millis(heartbeat),
+                resumable: false,
+            },
+        )
+    }
+
+    /// What a stream announces about its source. `cause` is that of a source that is down.
+    pub(crate) fn announcement(announcement: Announcement, cause: Option<&Error>) -> Self {
+        match announcement {
+            Announcement::Live => Self::of("live", &Content::Live),
+            Announcement::Resumed => Self::of("resumed", &Content::Resumed),
+            Announcement::Down => {
+                let reason = cause.map_or("connecting", reason);
+                Self::of("down", &Content::Down { reason })
+            }
+        }
+    }
+
+    /// The messages for a resync: `lagged` if the queue of this client was full, and `resync` for other reasons.
+    pub(crate) fn resync(resync: &Resync) -> Vec<Self> {
+        let labels = resync.reasons().iter().map(|reason| reason.label());
+        let others: Vec<&str> = labels.filter(|label| *label != OVERFLOW).collect();
+        let mut messages = Vec::with_capacity(2);
+        let missed = resync.lost();
+        let has_lagged = others.len() < resync.reasons().len();
+        if has_lagged {
+            messages.push(Self::of("lagged", &Content::Lagged { missed }));
+        }
+        if !others.is_empty() {
+            let content = Content::Resync {
+                reasons: &others,
+                lost: if has_lagged { 0 } else { missed },
+                scope: Scope {
+                    channel: resync.channel().map(|channel| channel.as_str()),
+                },
+            };
+            messages.push(Self::of("resync", &content));
+        }
+        messages
+    }
+
+    /// A sign of life.
+    pub(crate) fn heartbeat() -> Self {
+        let now = jiff::Timestamp::now();
+        let at = format!("{now:.3}");
+        Self::of("heartbeat", &Content::Heartbeat { at })
+    }
+
+    /// The last message of a stream that the server ends.
+    pub(crate) fn closing(reason: &str, retry: Duration) -> Self {
+        let retry_ms = millis(retry);
+        Self::of("closing", &Content::Closing { reason, retry_ms })
+    }
+
+    /// The change of a row. It is encoded once for all clients. `None` if its columns are no JSON.
+    pub(crate) fn event(event: &Event) -> Option<Self> {
+        attached(event, || {
+            let payload = event.to_payload().ok()?;
+            let json = format!(r#"{{"type":"event","event":{payload}}}"#);
+            Some(Self::encoded("event", json))
+        })
+    }
+
+    fn of(name: &'static str, content: &Content<'_>) -> Self {
+        // Serialization of these types does not fail.
+        Self::encoded(name, serde_json::to_string(content).unwrap_or_default())
+    }
+
+    fn encoded(name: &'static str, json: String) -> Self {
+        Self(Arc::new(Encoded {
+            name,
+            json: json.into(),
+            sse: OnceLock::new(),
+        }))
+    }
+
+    /// The text of a WebSocket frame.
+    pub(crate) fn json(&self) -> ByteString {
+        self.0.json.clone()
+    }
+
+    /// The block of a stream of Server-Sent Events.
+    pub(crate) fn sse(&self) -> Bytes {
+        let Encoded { name, json, sse } = &*self.0;
+        sse.get_or_init(|| block(name, json)).clone()
+    }
+}
+
+const OVERFLOW: &str = "overflow";
+
+/// Whether the queue of a client was full.
+pub(crate) fn has_lagged(resync: &Resync) -> bool {
+    let mut labels = resync.reasons().iter().map(|reason| reason.label());
+    labels.any(|label| label == OVERFLOW)
+}
+
+/// Encodes a block. The values of columns are JSON that a trigger has written, and may have line breaks between their tokens. Each
+/// line gets a `data:` of its own, or a line could end the block and begin another one.
+fn block(name: &str, json: &str) -> Bytes {
+    let mut block = format!("event: {name}\n");
+    for line in json.split(['\n', '\r']) {
+        block.push_str("data: ");
+        block.push_str(line);
+        block.push('\n');
+    }
+    block.push('\n');
+    block.into()
+}
+
+/// Describes a cause to clients. The error itself may name hosts and roles, so it is only logged.
+fn reason(cause: &Error) -> &'static str {
+    match cause.kind() {
+        ErrorKind::Triggers => "triggers",
+        ErrorKind::ShutDown => "shutdown",
+        _ if cause.is_connection() => "disconnected",
+        _ => "unavailable",
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Message, block};
+    use pgherald_core::{Event, Operation};
+
+    #[test]
+    fn line_breaks_in_columns_do_not_end_a_block() {
+        let event = Event::builder("public", "t", Operation::Insert)
+            .columns_json("{\"a\":\n\nevent: forged\r\rdata: 1\r\n}")
+            .build();
+        assert!(
+            Message::event(&event).is_none(),
+            "{:?}",
+            Message::event(&event)
+        );
+        let event = Event::builder("public", "t", Operation::Insert)
+            .columns_json("{\"a\":\n\n1\r\n}")
+            .build();
+        let sse = Message::event(&event).unwrap().sse();
+        let text = std::str::from_utf8(&sse).unwrap();
+        let body = text.strip_suffix("\n\n").unwrap();
+        assert!(!body.contains("\n\n") && !body.contains('\r'), "{text:?}");
+        for line in body.lines().skip(1) {
+            assert!(line.starts_with("data: "), "{text:?}");
+        }
+        assert_eq!(block("live", "{}"), "event: live\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn a_heartbeat_has_milliseconds() {
+        let json = Message::heartbeat().json();
+        let at = json
+            .strip_prefix(r#"{"type":"heartbeat","at":""#)
+            .and_then(|rest| rest.strip_suffix(r#""}"#))
+            .unwrap();
+        assert_eq!(at.len(), "2026-11-30T07:00:00.123Z".len(), "{json}");
+        at.parse::<jiff::Timestamp>().unwrap();
+    }
+}

@@ -1,0 +1,126 @@
+//! Decides when a stream is live.
+//!
+//! ```text
+//!   connecting ── resync, source live ──► live ── source down ──► down
+//!                                          ▲                       │
+//!                                          └── resync, or caught up ┘
+//! ```
+//!
+//! The health of the source arrives beside the queue, because the queue has only events and resyncs. A source publishes its resync
+//! before it is live, so a stream is live when the source is, and the resync has been sent. If the source has resumed, there is no
+//! resync: the stream is live when everything has been sent that was waiting when the source became live.
+
+/// What a stream announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announcement {
+    Live,
+    Resumed,
+    Down,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Phase {
+    source_is_live: bool,
+    /// Whether a resync of everything was sent since the source was last down.
+    has_resync: bool,
+    /// The number of events to send before a source that resumed counts as caught up.
+    behind: Option<u64>,
+    was_live: bool,
+    announced: Option<Announcement>,
+}
+
+impl Phase {
+    /// The source is down.
+    pub(crate) fn on_down(&mut self) -> Option<Announcement> {
+        self.source_is_live = false;
+        self.has_resync = false;
+        self.behind = None;
+        self.announce(Announcement::Down)
+    }
+
+    /// The source is live, and `waiting` events wait in the queue.
+    pub(crate) fn on_live(&mut self, waiting: u64) -> Vec<Announcement> {
+        if !std::mem::replace(&mut self.source_is_live, true) && self.was_live {
+            self.behind = Some(waiting);
+        }
+        self.settled()
+    }
+
+    /// A resync of everything was sent.
+    pub(crate) fn on_resync(&mut self) -> Vec<Announcement> {
+        self.has_resync = true;
+        self.settled()
+    }
+
+    /// Events were sent.
+    pub(crate) fn on_events(&mut self, count: u64) -> Vec<Announcement> {
+        if let Some(behind) = &mut self.behind {
+            *behind = behind.saturating_sub(count);
+        }
+        self.settled()
+    }
+
+    fn settled(&mut self) -> Vec<Announcement> {
+        if !self.source_is_live || self.announced == Some(Announcement::Live) {
+            return Vec::new();
+        }
+        let announced = match (self.has_resync, self.behind) {
+            (true, _) => vec![Announcement::Live],
+            (false, Some(0)) => vec![Announcement::Resumed, Announcement::Live],
+            (false, _) => return Vec::new(),
+        };
+        self.behind = None;
+        self.was_live = true;
+        self.announced = Some(Announcement::Live);
+        announced
+    }
+
+    fn announce(&mut self, announcement: Announcement) -> Option<Announcement> {
+        let before = self.announced.replace(announcement);
+        (before != Some(announcement)).then_some(announcement)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Announcement::{Down, Live, Resumed};
+    use super::Phase;
+
+    #[test]
+    fn a_stream_is_live_after_a_resync_of_a_source_that_is_live() {
+        let mut phase = Phase::default();
+        assert_eq!(phase.on_live(0), []);
+        assert_eq!(phase.on_resync(), [Live]);
+        assert_eq!(phase.on_resync(), []);
+        let mut phase = Phase::default();
+        assert_eq!(phase.on_resync(), []);
+        assert_eq!(phase.on_live(5), [Live]);
+    }
+
+    #[test]
+    fn after_down_a_stream_needs_another_resync_or_all_missed_events() {
+        let mut phase = Phase::default();
+        phase.on_resync();
+        phase.on_live(0);
+        assert_eq!(phase.on_down(), Some(Down));
+        assert_eq!(phase.on_down(), None);
+        assert_eq!(phase.on_resync(), []);
+        assert_eq!(phase.on_live(3), [Live]);
+        assert_eq!(phase.on_down(), Some(Down));
+        assert_eq!(phase.on_events(1), []);
+        assert_eq!(phase.on_live(3), []);
+        assert_eq!(phase.on_events(2), []);
+        assert_eq!(phase.on_events(2), [Resumed, Live]);
+        assert_eq!(phase.on_down(), Some(Down));
+        assert_eq!(phase.on_live(0), [Resumed, Live]);
+    }
+
+    #[test]
+    fn a_stream_that_was_never_live_is_not_resumed() {
+        let mut phase = Phase::default();
+        assert_eq!(phase.on_down(), Some(Down));
+        assert_eq!(phase.on_live(0), []);
+        assert_eq!(phase.on_events(1), []);
+        assert_eq!(phase.on_resync(), [Live]);
+    }
+}

@@ -1,0 +1,109 @@
+//! Why a request is refused: a status, a code for programs and a message for people.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+/// The answer to a request that is not served.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: Problem<'a>,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+/// The number of seconds after which a client should try again.
+const RETRY_AFTER_SECONDS: u64 = 5;
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn bad_filter(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_filter", message)
+    }
+
+    pub(crate) fn bad_channel(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_channel", message)
+    }
+
+    pub(crate) fn forbidden_channel() -> Self {
+        let message = "this channel is not among those that the distributor serves";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(crate) fn too_many_clients(limit: usize) -> Self {
+        let message = format!("the limit of {limit} clients is reached; try again later");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", message)
+    }
+
+    pub(crate) fn too_many_of_address(limit: usize) -> Self {
+        let message = format!("the limit of {limit} clients for one address is reached");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_clients", message)
+    }
+
+    pub(crate) fn not_confirmed(limit: Duration) -> Self {
+        let message =
+            format!("the database has not confirmed the channel within {limit:?}; try again later");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    pub(crate) fn shutting_down() -> Self {
+        let message = "the distributor is shutting down; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutdown", message)
+    }
+
+    pub(crate) fn no_upgrade() -> Self {
+        let message = "this address is for WebSocket connections";
+        Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        let error = Problem {
+            code: self.code,
+            message: &self.message,
+        };
+        response.json(Body { error })
+    }
+}

@@ -1,0 +1,69 @@
+//! The routes.
+
+use actix_web::{HttpRequest, HttpResponse, Result, web};
+use pgherald_core::ChannelName;
+
+use crate::distributor::Shared;
+use crate::refusal::Refusal;
+use crate::socket::{self, Channel, check_upgrade};
+use crate::sse;
+
+type State = web::Data<Shared>;
+
+pub(crate) fn configure(state: State, config: &mut web::ServiceConfig) {
+    config.app_data(state.clone());
+    config.route("/up", web::get().to(up));
+    if state.channels.is_some() {
+        config.route("/pgpubsub/{channel}", web::get().to(pgpubsub));
+    }
+    config
+        .route("/v1/events", web::get().to(events))
+        .route("/v1/ws", web::get().to(ws));
+}
+
+/// Whether the process answers, as in PGCacheWatch.
+async fn up() -> HttpResponse {
+    HttpResponse::Ok().finish()
+}
+
+/// The payloads of one channel, as in PGCacheWatch.
+async fn pgpubsub(
+    state: State,
+    request: HttpRequest,
+    channel: web::Path<String>,
+    body: web::Payload,
+) -> Result<HttpResponse> {
+    check_upgrade(&request)?;
+    let channel = ChannelName::new(&*channel);
+    let channel = channel.map_err(|error| Refusal::bad_channel(error.chain()))?;
+    let channels = state.channels.as_ref();
+    let (channels, allowed) = channels.ok_or_else(Refusal::forbidden_channel)?;
+    if !allowed.allow(channel.as_str()) {
+        return Err(Refusal::forbidden_channel().into());
+    }
+    let admission = state.admit(&request)?;
+    let limit = state.limits.upgrade;
+    let mut switch = state.switch();
+    // The socket is accepted after the server has confirmed LISTEN, so the client misses nothing after its connect.
+    let confirmed = tokio::select! {
+        _ = switch.off() => return Err(Refusal::shutting_down().into()),
+        confirmed = tokio::time::timeout(limit, channels.listen(channel)) => confirmed,
+    };
+    let confirmed = confirmed.map_err(|_| Refusal::not_confirmed(limit))?;
+    let payloads = confirmed.map_err(|error| Refusal::bad_channel(error.to_string()))?;
+    let outgoing = Channel { payloads, switch };
+    socket::start(&request, body, admission, outgoing, &state.limits)
+}
+
+/// Events as Server-Sent Events.
+async fn events(state: State, request: HttpRequest) -> Result<HttpResponse> {
+    let (admission, feed) = state.open(&request).await?;
+    Ok(sse::start(admission, feed, &state.limits))
+}
+
+/// Events over WebSocket.
+async fn ws(state: State, request: HttpRequest, body: web::Payload) -> Result<HttpResponse> {
+    check_upgrade(&request)?;
+    let (admission, feed) = state.open(&request).await?;
+    socket::start(&request, body, admission, feed, &state.limits)
+}

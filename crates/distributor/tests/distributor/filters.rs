@@ -1,0 +1,70 @@
+//! Filters in the query.
+
+use pgherald_distributor::Limits;
+
+use crate::streams::number;
+use crate::support::Scene;
+
+#[actix_web::test]
+async fn clients_receive_only_what_their_filters_match() {
+    let scene = Scene::new(Limits::default()).await;
+    let mut clients = Vec::new();
+    for (query, expected) in [
+        ("", vec![1, 2, 1, 2]),
+        ("?table=public.users&key=2", vec![2, 2]),
+        ("?table=users&key=2&key=1&operation=insert", vec![1, 2]),
+        ("?operation=delete&table=users", vec![2]),
+        ("?column.tenant=a", vec![1, 1]),
+        ("?column.tenant=b&operation=insert", vec![2]),
+        ("?table=orders", vec![]),
+    ] {
+        let mut ws = scene.ws(&format!("/v1/ws{query}")).await;
+        ws.live().await;
+        clients.push((query, ws, expected));
+    }
+    scene.insert(1, "a", "").await;
+    scene.insert(2, "b", "").await;
+    scene.sql("UPDATE users SET note = 'x' WHERE id = 1").await;
+    scene.sql("DELETE FROM users WHERE id = 2").await;
+    // Each filter lets this one through, or is about another table.
+    scene.sql("ALTER TABLE users DISABLE TRIGGER ALL").await;
+    for (query, mut ws, expected) in clients {
+        let mut received = Vec::new();
+        loop {
+            let message = ws.message().await;
+            if message.contains(r#""type":"down""#) {
+                break;
+            }
+            received.push(number(&message));
+        }
+        assert_eq!(received, expected, "{query}");
+    }
+    scene.end().await;
+}
+
+#[actix_web::test]
+async fn bad_filters_are_refused_with_their_cause() {
+    let scene = Scene::new(Limits::default()).await;
+    for query in [
+        "since=1",
+        "table=",
+        "operation=upsert",
+        "key=7",
+        "table=users&key=abc",
+        "table=users%0d%0aset-cookie:x",
+        "tables=users%0d%0a",
+    ] {
+        let (status, body) = scene.get(&format!("/v1/events?{query}")).await;
+        if query.contains("set-cookie") {
+            // It is a valid name of a table, if an odd one.
+            continue;
+        }
+        assert_eq!(status, 400, "{query}");
+        assert!(
+            body.starts_with(r#"{"error":{"code":"bad_filter","message":""#),
+            "{query}: {body}"
+        );
+        assert!(!body.contains('\n'), "{body}");
+    }
+    scene.end().await;
+}

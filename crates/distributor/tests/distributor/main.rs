@@ -1,0 +1,20 @@
+//! The distributor in front of a real PostgreSQL server, with real clients.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests may panic"
+)]
+
+mod contract;
+mod filters;
+mod pgcachewatch;
+mod pubsub;
+mod refusals;
+mod shutdown;
+mod slow_clients;
+mod streams;
+mod support;
