@@ -10,7 +10,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::limits::{Limits, WhenSlow};
 use crate::message::{Message, has_lagged};
-use crate::phase::{Announcement, Phase};
+use crate::phase::{Announcement, Phase, Waiting};
 
 /// What to send to a client.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Feed {
         let health = self.health.borrow_and_update().clone();
         match &health {
             Health::Live { .. } => {
-                let waiting = self.subscription.stats().queued;
+                let waiting = self.waiting();
                 let announced = self.phase.on_live(waiting);
                 self.announce(announced);
             }
@@ -172,8 +172,17 @@ impl Feed {
                 None => tracing::error!(%event, "the event cannot be encoded"),
             }
         }
-        let announced = self.phase.on_events(delivery.events().len() as u64);
+        let events = delivery.events().len() as u64;
+        let announced = self.phase.on_delivery(events, self.waiting().resync);
         self.announce(announced);
+    }
+
+    fn waiting(&self) -> Waiting {
+        let stats = self.subscription.stats();
+        Waiting {
+            events: stats.queued,
+            resync: stats.resync_queued,
+        }
     }
 
     fn announce(&mut self, announced: Vec<Announcement>) {

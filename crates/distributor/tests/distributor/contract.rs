@@ -7,7 +7,7 @@ use pgherald_distributor::Limits;
 use pgherald_testkit::Postgres;
 use serde_json::{Value, json};
 
-use crate::slow_clients::insert_many;
+use crate::slow_clients::{insert_many, limits};
 use crate::support::Scene;
 
 /// The fields whose values differ from run to run.
@@ -45,8 +45,7 @@ async fn examples_in_the_documentation_are_what_the_server_sends() {
     let server = Postgres::start().await.unwrap();
     let limits = Limits {
         heartbeat: Duration::from_millis(300),
-        buffer: 64,
-        ..Limits::default()
+        ..limits()
     };
     let scene = Scene::on(server.url(), limits).await;
     let mut sent = BTreeSet::new();

@@ -51,14 +51,9 @@ async fn bad_filters_are_refused_with_their_cause() {
         "operation=upsert",
         "key=7",
         "table=users&key=abc",
-        "table=users%0d%0aset-cookie:x",
-        "tables=users%0d%0a",
+        "tables%0d%0aset-cookie:x%0d%0a%0d%0a=users",
     ] {
         let (status, body) = scene.get(&format!("/v1/events?{query}")).await;
-        if query.contains("set-cookie") {
-            // It is a valid name of a table, if an odd one.
-            continue;
-        }
         assert_eq!(status, 400, "{query}");
         assert!(
             body.starts_with(r#"{"error":{"code":"bad_filter","message":""#),

@@ -84,6 +84,8 @@ impl Scene {
                 .workers(1)
                 .disable_signals()
                 .shutdown_timeout(1)
+                .client_disconnect_timeout(Duration::from_millis(50))
+                .h1_allow_half_closed(false)
                 .bind("127.0.0.1:0")
                 .unwrap();
         let port = server.addrs()[0].port();
@@ -148,14 +150,15 @@ impl Scene {
         Events { lines }
     }
 
-    /// Sends a request and returns the status, the head and the rest of the answer. HTTP 1.0 has no chunks.
+    /// Sends a request and returns the status, the head and the rest of the answer.
     pub(crate) async fn request(
         &self,
         path: &str,
         headers: &str,
     ) -> (u16, String, BufReader<TcpStream>) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\n{headers}\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut lines = BufReader::new(stream);
         let mut head = String::new();
@@ -242,10 +245,15 @@ impl Events {
     pub(crate) async fn block(&mut self) -> Option<String> {
         let mut block = String::new();
         loop {
-            let read = soon("a block", self.lines.read_line(&mut block)).await;
+            let mut line = String::new();
+            let read = soon("a block", self.lines.read_line(&mut line)).await;
             if read.unwrap() == 0 {
                 assert_eq!(block, "");
                 return None;
+            }
+            // The lines between chunks end in CR LF, those of events in LF.
+            if !line.ends_with("\r\n") {
+                block.push_str(&line);
             }
             if block.ends_with("\n\n") {
                 return Some(block);
