@@ -63,7 +63,7 @@ impl Scene {
             .source(|source| {
                 source
                     .channels(&channels)
-                    .heartbeat(Duration::from_millis(200), Duration::from_millis(500))
+                    .heartbeat(Duration::from_millis(200), Duration::from_secs(5))
                     .backoff(Backoff::new(
                         Duration::from_millis(10),
                         Duration::from_millis(200),
