@@ -66,7 +66,7 @@ impl Distributor {
     /// Adds the routes to an application, or to a scope of it: `/up`, `/v1/events`, `/v1/ws`, and `/pgpubsub/{channel}` if there
     /// are [channels](DistributorBuilder::channels).
     pub fn configure(&self, config: &mut web::ServiceConfig) {
-        routes::configure(self.shared.clone(), config);
+        routes::configure(&self.shared, config);
     }
 
     /// Returns the number of connected clients.

@@ -10,8 +10,8 @@ use crate::sse;
 
 type State = web::Data<Shared>;
 
-pub(crate) fn configure(state: State, config: &mut web::ServiceConfig) {
-    config.app_data(state.clone());
+pub(crate) fn configure(state: &State, config: &mut web::ServiceConfig) {
+    config.app_data(State::clone(state));
     config.route("/up", web::get().to(up));
     if state.channels.is_some() {
         config.route("/pgpubsub/{channel}", web::get().to(pgpubsub));
