@@ -44,6 +44,16 @@ impl Watch {
         }
     }
 
+    /// Waits until a worker has created the group.
+    pub(crate) async fn group_exists(url: &str) {
+        let exists = "SELECT FROM pgherald.consumer_group WHERE name = 'workers'";
+        let (client, since) = (connect_at_last(url).await, Instant::now());
+        while client.query(exists, &[]).await.unwrap().is_empty() {
+            assert!(since.elapsed() < STANDSTILL, "no worker created the group");
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
     /// Waits until the group has nothing left to do, as long as it makes progress. Otherwise returns what is left.
     pub(crate) async fn settled(url: &str) -> Result<(), String> {
         let mut client = connect_at_last(url).await;
