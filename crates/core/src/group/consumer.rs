@@ -58,8 +58,9 @@ impl Consumer {
     /// `factory` creates the handler when it is first needed, and again after each panic.
     ///
     /// # Errors
-    /// If the options are invalid, or the shared [connections](DurableOptions::connections) lead to another database. If the group has another number of slices than the options, the running consumer
-    /// reports that in its [health](ConsumerHandle::health).
+    /// If the options are invalid, or the shared [connections](DurableOptions::connections) lead to another database. If the
+    /// group has another number of slices than the options, the running consumer reports that in its
+    /// [health](ConsumerHandle::health).
     pub fn new<H: EventHandler>(
         config: ConnectConfig,
         options: DurableOptions,
