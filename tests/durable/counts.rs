@@ -70,29 +70,23 @@ async fn heartbeats<S: Source>(
     while !matches!(source.next().await, Signal::Live) {}
     let is_first = |(_, each): &(f64, String)| each.starts_with(HEARTBEAT);
     let beats = || {
-        logged
-            .statements()
-            .iter()
-            .filter(|each| is_first(each))
-            .count()
+        let mut statements = logged.statements();
+        statements.retain(|(_, each)| !READING.iter().any(|start| each.starts_with(start)));
+        let beats = statements.iter().enumerate();
+        let beats = beats.filter(|(_, each)| is_first(each));
+        beats.map(|(place, _)| place).collect::<Vec<_>>()
     };
-    let enough = beats() + ROUNDS;
+    let enough = beats().len() + ROUNDS;
     let has_more_beats = until(
         "heartbeats",
-        || beats() > enough,
+        || beats().len() > enough,
         || format!("{:#?}", logged.statements()),
     );
     tokio::select! {
         signal = source.next() => panic!("{signal:?}"),
         () = has_more_beats => {}
     }
-    let mut statements = logged.statements();
-    statements.retain(|(_, each)| !READING.iter().any(|start| each.starts_with(start)));
-    let beats = statements
-        .iter()
-        .enumerate()
-        .filter(|(_, each)| is_first(each));
-    let beats: Vec<_> = beats.map(|(place, _)| place).collect();
+    let beats = beats();
     let last = beats.len() - 1;
     (beats[last] - beats[last - ROUNDS]) as f64 / ROUNDS as f64
 }
