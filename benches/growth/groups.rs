@@ -32,10 +32,10 @@ pub(crate) async fn measure(asked: &Asked) {
         let mut costs = Vec::new();
         for size in sizes {
             let options = DurableOptions::new("g").slices(u16::try_from(*size).unwrap());
-            let cost = backlog(1, 50_000, options, |config, options| {
+            let cost = backlog(1, SINGLE_EVENTS, options, |config, options| {
                 Consumer::new(config, options, || Nothing)
             });
-            costs.push(cost.await.client.as_secs_f64() * 1e6 / 50_000.0);
+            costs.push(cost.await.client.as_secs_f64() * 1e6 / SINGLE_EVENTS as f64);
         }
         print(single, "µs", sizes, &costs);
     }
@@ -46,11 +46,11 @@ pub(crate) async fn measure(asked: &Asked) {
         for size in sizes {
             let cost = backlog(
                 *size,
-                500_000,
+                BATCHED_EVENTS,
                 DurableOptions::new("g"),
                 |config, options| Consumer::batches(config, options, || Nothing),
             );
-            costs.push(cost.await.server.as_secs_f64() * 1e6 / 500_000.0);
+            costs.push(cost.await.server.as_secs_f64() * 1e6 / BATCHED_EVENTS as f64);
         }
         print(nodes, "µs", sizes, &costs);
     }
@@ -68,6 +68,9 @@ pub(crate) async fn measure(asked: &Asked) {
         print(groups[1], "ms of server per s", sizes, &server);
     }
 }
+
+const SINGLE_EVENTS: u64 = 50_000;
+const BATCHED_EVENTS: u64 = 500_000;
 
 /// The cost of a backlog that `nodes` consumers of a group share, without the time to start and to write it.
 async fn backlog(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pgherald_core::__private::host::outbox::OutboxReader;
-use pgherald_core::group::Consumer;
+use pgherald_core::group::{Connections, Consumer};
 
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
@@ -34,7 +34,7 @@ async fn health_reports_a_group_with_another_number_of_slices() {
 }
 
 #[test]
-fn a_lease_a_timeout_and_numbers_of_0_are_refused_by_name() {
+fn options_that_cannot_work_are_refused_by_name() {
     #[derive(Debug)]
     struct Nothing;
     impl EventHandler for Nothing {
@@ -45,12 +45,17 @@ fn a_lease_a_timeout_and_numbers_of_0_are_refused_by_name() {
         }
     }
     let durable = || DurableOptions::new("group");
+    let elsewhere = Connections::new("postgresql://app@127.0.0.1:1/other".parse().unwrap());
     for (options, what) in [
         (durable().lease(Duration::ZERO), "the lease is 0ns"),
         (durable().timeout(Duration::ZERO), "the timeout is 0"),
         (durable().concurrency(0), "concurrency is 0"),
         (durable().max_batch(0), "max_batch is 0"),
         (durable().slices(0), "0 slices"),
+        (
+            durable().connections(elsewhere),
+            "another server or database",
+        ),
     ] {
         let config = "postgresql://app@127.0.0.1:1/shop".parse().unwrap();
         let made = Consumer::new(config, options, || Nothing);

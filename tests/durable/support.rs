@@ -83,15 +83,15 @@ impl Scene {
         row.map_or(-1, |row| row.get(0))
     }
 
-    /// Waits until the query returns the expected number.
+    /// Waits until the query returns the expected number, as long as the number changes.
     pub(crate) async fn becomes(&self, sql: &str, expected: i64) {
-        let deadline = tokio::time::Instant::now() + LIMIT;
+        let mut patience = Patience::new();
         loop {
             let found = self.number(sql).await;
             if found == expected {
                 return;
             }
-            if tokio::time::Instant::now() > deadline {
+            if patience.has_ended(|| found.to_string()) {
                 panic!("{sql}: {found}, not {expected}");
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -213,15 +213,43 @@ pub(crate) fn shown(event: &Event) -> String {
     format!("{key}={value}")
 }
 
-/// Waits for a condition.
-pub(crate) async fn until(what: &str, is: impl Fn() -> bool, shown: impl Fn() -> String) {
-    let waiting = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+/// Ends after [`LIMIT`] without progress, and in any case after some times that long. So a slow machine fails no test.
+struct Patience {
+    since: tokio::time::Instant,
+    seen: Option<String>,
+    extensions: u32,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            since: tokio::time::Instant::now(),
+            seen: None,
+            extensions: 5,
         }
-    };
-    if tokio::time::timeout(LIMIT, waiting).await.is_err() {
-        panic!("not within {LIMIT:?}: {what}; {}", shown());
+    }
+
+    /// `shown` is a text that changes with each progress.
+    fn has_ended(&mut self, shown: impl FnOnce() -> String) -> bool {
+        if self.since.elapsed() < LIMIT / 2 {
+            return false;
+        }
+        let now = Some(shown());
+        let has_ended = now == self.seen || self.extensions == 0;
+        self.extensions = self.extensions.saturating_sub(1);
+        (self.since, self.seen) = (tokio::time::Instant::now(), now);
+        has_ended
+    }
+}
+
+/// Waits for a condition, as long as the text that `shown` returns changes.
+pub(crate) async fn until(what: &str, is: impl Fn() -> bool, shown: impl Fn() -> String) {
+    let mut patience = Patience::new();
+    while !is() {
+        if patience.has_ended(&shown) {
+            panic!("no progress within {LIMIT:?}: {what}; {}", shown());
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

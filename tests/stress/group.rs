@@ -47,6 +47,8 @@ pub(crate) async fn run(kind: Kind) {
     );
     let watch = Watch::start(&stage.url);
     let mut workers = Workers::start(&stage.url, kind, WORKERS, &logs);
+    // Before that, trimming would spare the rows of the neighbours only, and the group would begin after them.
+    Watch::group_exists(&stage.url).await;
     let writers = random.usize(1..=3);
     let workload = Workload::start(
         &stage.url,

@@ -9,13 +9,14 @@ use tokio_postgres::Client;
 
 use crate::cursors::{Cursors, Sample};
 use crate::stage::connect_at_last;
+use crate::worker::GROUP;
 
 const EVERY: Duration = Duration::from_millis(40);
 /// A group without progress for this long, while no fault is under way, has stalled.
 const STANDSTILL: Duration = Duration::from_secs(90);
 
 const CURSORS: &str = "SELECT slice, epoch, generation, cursor, pg_postmaster_start_time() FROM pgherald.consumer_cursor
-    WHERE group_name = 'workers'";
+    WHERE group_name = $1";
 const LAG: &str =
     "SELECT coalesce(sum(lag_events), 0)::bigint, coalesce(sum(parked + dead_letters), 0)::bigint
     FROM pgherald.consumer_group_status";
@@ -41,6 +42,16 @@ impl Watch {
             cursors,
             behind,
             task,
+        }
+    }
+
+    /// Waits until a worker has created the group.
+    pub(crate) async fn group_exists(url: &str) {
+        let exists = "SELECT FROM pgherald.consumer_group WHERE name = $1";
+        let (client, since) = (connect_at_last(url).await, Instant::now());
+        while client.query(exists, &[&GROUP]).await.unwrap().is_empty() {
+            assert!(since.elapsed() < STANDSTILL, "no worker created the group");
+            tokio::time::sleep(EVERY).await;
         }
     }
 
@@ -94,7 +105,7 @@ async fn sample_until_dropped(url: String, cursors: Arc<Mutex<Cursors>>, behind:
 }
 
 async fn sample(client: &Client, cursors: &Mutex<Cursors>) -> Result<(), tokio_postgres::Error> {
-    let rows = client.query(CURSORS, &[]).await?;
+    let rows = client.query(CURSORS, &[&GROUP]).await?;
     let mut cursors = cursors.lock().unwrap();
     for row in rows {
         let sample = Sample {

@@ -182,6 +182,15 @@ impl ConnectConfig {
             self.config.get_hosts().len() > 1 && attributes == TargetSessionAttrs::Any;
     }
 
+    /// Returns whether both lead to the same database of the same hosts.
+    pub(crate) fn has_same_database(&self, other: &Self) -> bool {
+        let (one, other) = (&self.config, &other.config);
+        one.get_hosts() == other.get_hosts()
+            && one.get_hostaddrs() == other.get_hostaddrs()
+            && one.get_ports() == other.get_ports()
+            && one.get_dbname() == other.get_dbname()
+    }
+
     /// Returns the `application_name` of the sessions.
     pub(crate) fn name_of_session(&self) -> &str {
         self.config.get_application_name().unwrap_or_default()

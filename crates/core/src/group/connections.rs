@@ -105,6 +105,11 @@ impl Connections {
         }))
     }
 
+    /// Whether they lead to the database of `config`.
+    pub(super) fn lead_to(&self, config: &ConnectConfig) -> bool {
+        self.0.config.has_same_database(config)
+    }
+
     /// When these connections were made. All consumers that share them poll at the same moments after it.
     pub(super) fn made_at(&self) -> Instant {
         self.0.made_at

@@ -15,7 +15,7 @@ use super::plain::Plain;
 use super::runner::Runner;
 use super::transactional::{Transactional, TransactionalHandler};
 use crate::connect::ConnectConfig;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::handler::EventHandler;
 
 /// A node of a group: reads the outbox and runs a handler, together with the other consumers of the group.
@@ -58,8 +58,9 @@ impl Consumer {
     /// `factory` creates the handler when it is first needed, and again after each panic.
     ///
     /// # Errors
-    /// If the options are invalid. If the group has another number of slices than the options, the running consumer
-    /// reports that in its [health](ConsumerHandle::health).
+    /// If the options are invalid, or the shared [connections](DurableOptions::connections) lead to another database. If the
+    /// group has another number of slices than the options, the running consumer reports that in its
+    /// [health](ConsumerHandle::health).
     pub fn new<H: EventHandler>(
         config: ConnectConfig,
         options: DurableOptions,
@@ -100,6 +101,16 @@ impl Consumer {
         runner: impl FnOnce(ConnectConfig, Arc<DurableOptions>) -> R,
     ) -> Result<(ConsumerHandle, Self)> {
         let options = Arc::new(options.checked()?);
+        if let Some(connections) = &options.connections
+            && !connections.lead_to(&config)
+        {
+            let group = &options.group;
+            let message = format!(
+                "group {group:?}: its connections lead to another server or database than its own configuration: \
+                 make both of the same ConnectConfig"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         let mut config = config;
         let role = format!("consumer {}", options.group);
         config.for_listening(&role, options.lease, CONNECT);

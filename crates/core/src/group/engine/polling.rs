@@ -62,10 +62,11 @@ impl Polling {
 
     /// The first moment of polls that is not too close.
     fn next_poll(&self, now: Instant, interval: Duration) -> Instant {
-        let earliest = now.saturating_duration_since(self.start) + BUSY_POLL / 2;
-        let intervals = earliest.as_nanos().div_ceil(interval.as_nanos());
-        let intervals = u32::try_from(intervals).unwrap_or(u32::MAX);
-        self.start + interval * intervals
+        let earliest = now + BUSY_POLL / 2;
+        let passed = earliest.saturating_duration_since(self.start).as_nanos();
+        // Less than an interval.
+        let left = passed.next_multiple_of(interval.as_nanos()) - passed;
+        earliest + Duration::from_nanos(u64::try_from(left).unwrap_or_default())
     }
 
     fn next_busy(&self, now: Instant) -> Instant {
@@ -154,6 +155,11 @@ mod tests {
             let now = start + MILLISECOND * offset;
             assert_eq!(next(now), start + FAILSAFE_POLL, "{offset}");
         }
+        // After a year, there have been more short intervals than a u32 can count.
+        let now = start + Duration::from_secs(365 * 86_400);
+        let mut polling = Polling::new(now, start);
+        polling.have_read(now, true, true, 1);
+        assert_eq!(polling.next(), now + BUSY_POLL);
         // A poll right after a read would find nothing.
         let late = start + FAILSAFE_POLL - BUSY - MILLISECOND;
         assert_eq!(next(late), start + FAILSAFE_POLL * 2);
