@@ -1,5 +1,4 @@
-/** Strings, which may contain digits, or numbers. */
-const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+const NUMBER = /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
 /**
  * Parses JSON. An integer beyond `Number.MAX_SAFE_INTEGER` becomes a string of its digits, because a number of JavaScript would
@@ -8,10 +7,37 @@ const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 export function parse(text) {
   const value = JSON.parse(text);
   if (!/\d{16}/.test(text)) return value;
-  const quoted = text.replace(TOKEN, (token) =>
-    /^-?\d{16,}$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${token}"` : token,
-  );
+  const quoted = quoteIntegers(text);
   return quoted === text ? value : JSON.parse(quoted);
+}
+
+/**
+ * Puts quotes around integers that are not safe. `text` must be JSON.
+ *
+ * Strings, which may contain digits, are skipped by a loop: one expression for strings and numbers overflows the stack of the
+ * engine at a string of some megabytes.
+ */
+function quoteIntegers(text) {
+  let result = "";
+  for (let start = 0; start < text.length; ) {
+    const open = text.indexOf('"', start);
+    const between = text.slice(start, open < 0 ? text.length : open);
+    result += between.replace(NUMBER, (number) =>
+      /^-?\d{16,}$/.test(number) && !Number.isSafeInteger(Number(number)) ? `"${number}"` : number,
+    );
+    if (open < 0) break;
+    start = endOfString(text, open);
+    result += text.slice(open, start);
+  }
+  return result;
+}
+
+/** Returns the index behind the string that begins at `open`. */
+function endOfString(text, open) {
+  const special = /["\\]/g;
+  special.lastIndex = open + 1;
+  while (special.exec(text)[0] === "\\") special.lastIndex += 1;
+  return special.lastIndex;
 }
 
 /** Returns the JSON of a key: a scalar, or an array of scalars. A bigint becomes a number with all its digits. */

@@ -89,12 +89,13 @@ function closeOf(url, WebSocket, signal, handler) {
       handler.heard();
       handler.message(data);
     });
-    // A `close` event always follows. Without a listener, some implementations throw.
-    socket.addEventListener("error", () => {});
-    socket.addEventListener("close", ({ code, reason }) => {
+    const ended = ({ code = 1006, reason = "" }) => {
       signal.removeEventListener("abort", abort);
       resolve({ opened, code, reason });
-    });
+    };
+    socket.addEventListener("close", ended);
+    // A `close` event with code 1006 should follow. Node.js 20 sends none if the server refuses the connection.
+    socket.addEventListener("error", () => ended({}));
   });
 }
 

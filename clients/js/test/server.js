@@ -10,7 +10,7 @@ const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
  * Starts a server. `onClient(client)` is called for each stream. `refuse(request)` may return `{ status, headers, body }`.
  * `requests` lists the requests that arrived, as `{ url, headers }`.
  */
-export async function serve(onClient, { refuse = () => undefined } = {}) {
+export async function serve(onClient, { refuse = () => undefined, port = 0 } = {}) {
   const clients = new Set();
   const requests = [];
   const accept = (client) => {
@@ -38,7 +38,7 @@ export async function serve(onClient, { refuse = () => undefined } = {}) {
     socket.write(head.join("\r\n"));
     accept(new SocketClient(request, socket));
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(port, "127.0.0.1");
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${server.address().port}`,
