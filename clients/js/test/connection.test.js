@@ -142,7 +142,8 @@ for (const transport of ["sse", "ws"]) {
         return true;
       });
       assert.deepEqual(await stream.next(), { done: true, value: undefined });
-      assert.equal(server.requests.length, transport === "sse" ? 1 : 2);
+      // Of Node.js 24, the WebSocket itself repeats a request that is answered with 401.
+      assert.equal(server.requests.filter(({ url }) => url.pathname === "/v1/events").length, 1);
       assert.equal(states.at(-1).state, "closed");
     });
   }
