@@ -105,8 +105,6 @@ export class Stream {
       this.#abort.signal.removeEventListener("abort", end);
       clearTimeout(timeout);
       watchdog.stop();
-      // Closes what the connection may have left open.
-      abort.abort();
     }
   }
 

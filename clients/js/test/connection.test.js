@@ -110,6 +110,44 @@ for (const transport of ["sse", "ws"]) {
     assert.deepEqual(messages[4], { type: "resync", reasons: ["reconnected"], lost: 0, scope: {} });
   });
 
+  test(`${transport}: resumed of a server that cannot resume is replaced by resync`, DEADLINE, async (t) => {
+    let connections = 0;
+    const { stream } = await start(
+      t,
+      (client) => {
+        connections += 1;
+        client.hello({ resumable: connections === 1 });
+        client.send(connections === 1 ? started : { type: "resumed" });
+        client.send(live);
+        if (connections === 1) client.sendPart(event(1), 0);
+      },
+      { transport },
+    );
+    await readUntil(stream, isLive);
+    const messages = await readUntil(stream, isLive);
+    assert.deepEqual(types(messages), ["down", "resync", "live"]);
+  });
+
+  test(`${transport}: nothing that follows closing is delivered`, DEADLINE, async (t) => {
+    let connections = 0;
+    const { stream } = await start(
+      t,
+      (client) => {
+        connections += 1;
+        client.hello();
+        client.send(connections === 1 ? started : { type: "resumed" });
+        client.send(live);
+        client.send(event(connections));
+        const closing = { type: "closing", reason: "shutdown", retry_ms: 1 };
+        if (connections === 1) client.write(Buffer.concat([closing, event(98), event(99)].map((message) => client.encode(message))));
+      },
+      { transport },
+    );
+    const messages = await readUntil(stream, ({ id }) => id === "i2");
+    assert.deepEqual(types(messages), ["resync", "live", "event", "down", "resumed", "live", "event"]);
+    assert.match(messages[3].reason, /shutdown/);
+  });
+
   test(`${transport}: a message that is not readable is a resync`, DEADLINE, async (t) => {
     const { stream } = await start(
       t,

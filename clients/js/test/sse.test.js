@@ -65,10 +65,10 @@ test("a byte order mark is ignored at the beginning only", () => {
 });
 
 test("a stream reads the same however its bytes are split", () => {
-  const text = ": x\r\nid: ü1\r\nevent: a\ndata: {\"🐘\":1}\rdata: β\r\n\r\nretry: 7\rdata: z\n\n\rid: n\0\ndata: last\r\r";
+  const text = ": x\r\nid: ü1\r\nevent: a\ndata: {\"🐘\":1}\rdata: β\r\ndata: γ\r\n\r\nretry: 7\rdata: z\n\n\rid: n\0\ndata: last\r\r";
   const bytes = Buffer.from(text);
   const whole = parse(bytes);
-  assert.deepEqual(whole, [['{"🐘":1}\nβ', "ü1"], 7, ["z", "ü1"], ["last", "ü1"]]);
+  assert.deepEqual(whole, [['{"🐘":1}\nβ\nγ', "ü1"], 7, ["z", "ü1"], ["last", "ü1"]]);
   assert.deepEqual(parse(...[...bytes].map((byte) => Buffer.of(byte))), whole);
   for (let first = 0; first <= bytes.length; first += 1) {
     for (let second = first; second <= bytes.length; second += 1) {

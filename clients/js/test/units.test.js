@@ -52,6 +52,9 @@ test("a full buffer drops its messages for one lagged that counts them", () => {
   assert.equal(read().length, 4);
   for (const message of [{ type: "live" }, event(1), event(2), event(3), event(4)]) buffer.push(message);
   assert.deepEqual(read(), [{ type: "lagged", missed: 3 }, { type: "live" }, event(4)]);
+  // A count of the server is added.
+  for (const message of [event(1), { type: "lagged", missed: 5 }, event(2), event(3), event(4)]) buffer.push(message);
+  assert.deepEqual(read(), [{ type: "lagged", missed: 8 }, event(4)]);
   buffer.push({ type: "live" });
   for (let number = 1; number <= 1_000; number += 1) buffer.push(event(number));
   buffer.push({ type: "down", reason: "x" });
