@@ -319,6 +319,31 @@ for (const transport of ["sse", "ws"]) {
   });
 }
 
+test("ws: an implementation that delivers messages after close is not believed", DEADLINE, async (t) => {
+  let connections = 0;
+  class Late extends EventTarget {
+    constructor() {
+      super();
+      const first = (connections += 1) === 1;
+      const closing = { type: "closing", reason: "shutdown", retry_ms: 1 };
+      const hello = { type: "hello", version: 1, heartbeat_ms: 5000, resumable: true };
+      const messages = [hello, started, live, event(connections), ...(first ? [closing, event(99)] : [])];
+      setImmediate(() => messages.forEach((message) => this.#emit("message", { data: JSON.stringify(message) })));
+    }
+
+    #emit(type, fields) {
+      this.dispatchEvent(Object.assign(new Event(type), fields));
+    }
+
+    close() {}
+  }
+  t.mock.method(Math, "random", () => 0);
+  const stream = connect("http://server", { transport: "ws", WebSocket: Late });
+  t.after(() => stream.close());
+  const messages = await readUntil(stream, ({ id }) => id === "i2");
+  assert.deepEqual(types(messages), ["resync", "live", "event", "down", "resync", "live", "event"]);
+});
+
 test("ws: a policy violation ends the stream, and other codes do not", DEADLINE, async (t) => {
   let connections = 0;
   const codes = [1012, 4401, 4408, 1008];
