@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use pgherald::group::{Connections, Consumer};
-use pgherald::{ConnectConfig, DurableOptions};
+use pgherald::group::{Connections, Consumer, ConsumerHandle};
+use pgherald::{ConnectConfig, DurableOptions, Result};
 
-use crate::cost::Cost;
+use crate::cost::{Cost, time_of_process};
 use crate::stage::Stage;
 use crate::support::node::{Node, Nothing};
 use crate::{Asked, print};
@@ -31,10 +31,28 @@ pub(crate) async fn measure(asked: &Asked) {
         let sizes = asked.sizes(&[8, 256, 1_024], &[8, 32, 256, 1_024]);
         let mut costs = Vec::new();
         for size in sizes {
-            let slices = u16::try_from(*size).unwrap();
-            costs.push(backlog(slices).await.as_secs_f64() * 1e6 / f64::from(BACKLOG));
+            let options = DurableOptions::new("g").slices(u16::try_from(*size).unwrap());
+            let cost = backlog(1, 50_000, options, |config, options| {
+                Consumer::new(config, options, || Nothing)
+            });
+            costs.push(cost.await.client.as_secs_f64() * 1e6 / 50_000.0);
         }
         print(single, "µs", sizes, &costs);
+    }
+    let nodes = "groups, nodes, batches, server per event";
+    if asked.wants(nodes) {
+        let sizes = &[1, 2, 4, 8];
+        let mut costs = Vec::new();
+        for size in sizes {
+            let cost = backlog(
+                *size,
+                500_000,
+                DurableOptions::new("g"),
+                |config, options| Consumer::batches(config, options, || Nothing),
+            );
+            costs.push(cost.await.server.as_secs_f64() * 1e6 / 500_000.0);
+        }
+        print(nodes, "µs", sizes, &costs);
     }
     if groups.iter().any(|name| asked.wants(name)) {
         let sizes = &[1, 10, 50];
@@ -51,32 +69,54 @@ pub(crate) async fn measure(asked: &Asked) {
     }
 }
 
-const BACKLOG: u32 = 50_000;
-
-/// The client's time for a backlog of single events, without the time to start.
-async fn backlog(slices: u16) -> Duration {
+/// The cost of a backlog that `nodes` consumers of a group share, without the time to start and to write it.
+async fn backlog(
+    nodes: usize,
+    events: u64,
+    options: DurableOptions,
+    consumer: fn(ConnectConfig, DurableOptions) -> Result<(ConsumerHandle, Consumer)>,
+) -> Cost {
     let stage = Stage::new().await;
     stage.recorded("t").await;
-    let options = || DurableOptions::new("g").slices(slices);
     let config: ConnectConfig = stage.url.parse().unwrap();
-    let start = || {
-        let (config, options) = (config.clone(), options());
-        Node::start(move || Consumer::new(config, options, || Nothing))
+    let start = |_| {
+        let (config, options) = (config.clone(), options.clone());
+        Node::start(move || consumer(config, options))
     };
-    let node = start();
-    let mut health = node.handle.health();
-    health.wait_for(pgherald::Health::is_live).await.unwrap();
-    let before = Cost::so_far(&stage.server, &stage.client).await;
-    let sql = format!("INSERT INTO t0 SELECT generate_series(1, {BACKLOG})");
-    stage.run(&sql).await;
-    while node.handle.report().handled < u64::from(BACKLOG) {
+    let nodes: Vec<_> = (0..nodes).map(start).collect();
+    let writer = stage.pid().await;
+    // The slices are shared out evenly.
+    let slices = |node: &Node| node.handle.report().slices;
+    while nodes
+        .iter()
+        .any(|node| slices(node) == 0 || slices(node) > slices(&nodes[0]) + 1)
+    {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let cost = Cost::so_far(&stage.server, &stage.client)
+    let before = Cost::so_far(&stage.server, &stage.client).await;
+    let written = time_of_process(writer);
+    stage
+        .run(&format!(
+            "INSERT INTO t0 SELECT generate_series(1, {events})"
+        ))
+        .await;
+    let handled = || {
+        nodes
+            .iter()
+            .map(|node| node.handle.report().handled)
+            .sum::<u64>()
+    };
+    while handled() < events {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut cost = Cost::so_far(&stage.server, &stage.client)
         .await
         .since(before);
-    node.drain().await;
-    cost.client
+    cost.server -= time_of_process(writer) - written;
+    for node in nodes {
+        node.drain().await;
+    }
+    cost
 }
 
 const SPAN: Duration = Duration::from_secs(8);

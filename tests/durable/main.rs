@@ -15,6 +15,7 @@ mod batches;
 mod calls;
 mod clock;
 mod connections;
+mod counts;
 mod fencing;
 mod forged;
 mod handling;

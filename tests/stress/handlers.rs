@@ -148,6 +148,17 @@ impl BatchHandler for InBatches {
     }
 }
 
+/// Handles events without an effect.
+pub(crate) struct NoEffect;
+
+impl BatchHandler for NoEffect {
+    type Event = Event;
+
+    async fn handle(&self, _: &mut Batch<Event>) -> HandlerResult {
+        Ok(())
+    }
+}
+
 pub(crate) struct InTransaction(pub(crate) Effects);
 
 impl TransactionalHandler for InTransaction {

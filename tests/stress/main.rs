@@ -19,6 +19,8 @@
 //! | `source` | one `OutboxSource` | all except those of processes | each write is an event, or a `Resync` follows its commit |
 //! | `reader` | two `OutboxReader`s | none, but writers at full speed | each write is read once |
 //!
+//! Every second worker process also runs a consumer of another group, which shares its connections and its reads with the first.
+//!
 //! `cargo test --test stress` runs one round of faults in each mode. A long run has a stated duration:
 //!
 //! ```console

@@ -14,7 +14,8 @@ const EVERY: Duration = Duration::from_millis(40);
 /// A group without progress for this long, while no fault is under way, has stalled.
 const STANDSTILL: Duration = Duration::from_secs(90);
 
-const CURSORS: &str = "SELECT slice, epoch, generation, cursor, pg_postmaster_start_time() FROM pgherald.consumer_cursor";
+const CURSORS: &str = "SELECT slice, epoch, generation, cursor, pg_postmaster_start_time() FROM pgherald.consumer_cursor
+    WHERE group_name = 'workers'";
 const LAG: &str =
     "SELECT coalesce(sum(lag_events), 0)::bigint, coalesce(sum(parked + dead_letters), 0)::bigint
     FROM pgherald.consumer_group_status";

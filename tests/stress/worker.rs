@@ -6,17 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pgherald_core::group::Consumer;
-use pgherald_core::{Backoff, DurableOptions, RetryPolicy};
+use pgherald_core::group::{Connections, Consumer};
+use pgherald_core::{Backoff, ConnectConfig, DurableOptions, RetryPolicy};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::LocalSet;
 
 use crate::faults::Journal;
-use crate::handlers::{Effects, InBatches, InTransaction, Plain};
+use crate::handlers::{Effects, InBatches, InTransaction, NoEffect, Plain};
 
 /// The group of all workers.
 pub(crate) const GROUP: &str = "workers";
 pub(crate) const SLICES: i32 = 8;
+/// Another group, whose consumers share their connections with those of the first one in every second worker.
+const NEIGHBOUR: &str = "neighbours";
 /// Shorter than most suspensions.
 pub(crate) const LEASE: Duration = Duration::from_millis(800);
 const ENV: &str = "PGHERALD_STRESS_WORKER";
@@ -193,7 +195,18 @@ fn worker() {
             Backoff::new(Duration::from_millis(5), Duration::from_millis(50)),
         ));
     let effects = Effects::new(url, name);
-    let config = url.parse().unwrap();
+    let config: ConnectConfig = url.parse().unwrap();
+    let runs = name.split_once('.').unwrap().1.parse::<usize>().unwrap();
+    let (options, neighbour) = match runs % 2 {
+        0 => {
+            let connections = runtime.block_on(async { Connections::new(config.clone()) });
+            let neighbour = DurableOptions::new(NEIGHBOUR).lease(LEASE);
+            let neighbour = neighbour.connections(connections.clone());
+            let neighbour = Consumer::batches(config.clone(), neighbour, || NoEffect).unwrap();
+            (options.connections(connections), Some(neighbour))
+        }
+        _ => (options, None),
+    };
     let (_handle, consumer) = match kind {
         "transactional" => {
             Consumer::transactional(config, options, move || InTransaction(effects.clone()))
@@ -202,7 +215,13 @@ fn worker() {
         _ => Consumer::batches(config, options, move || InBatches(effects.clone())),
     }
     .unwrap();
-    runtime.block_on(LocalSet::new().run_until(consumer.run()));
+    let neighbour = async {
+        if let Some((_handle, neighbour)) = neighbour {
+            neighbour.run().await;
+        }
+    };
+    let both = async { tokio::join!(consumer.run(), neighbour) };
+    runtime.block_on(LocalSet::new().run_until(both));
 }
 
 /// Ends this process when its parent has ended in any way, which closes the other end of the process's input.

@@ -76,6 +76,7 @@ struct Shared {
     /// Where the connections are driven. `None`: where the first consumer runs.
     runtime: Option<Handle>,
     is_shared: bool,
+    made_at: Instant,
     link: tokio::sync::Mutex<Weak<Link>>,
 }
 
@@ -99,8 +100,14 @@ impl Connections {
             config,
             runtime,
             is_shared,
+            made_at: Instant::now(),
             link: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// When these connections were made. All consumers that share them poll at the same moments after it.
+    pub(super) fn made_at(&self) -> Instant {
+        self.0.made_at
     }
 
     /// Opens a link, or joins the one that is open. Callers that open one at the same time wait for each other.

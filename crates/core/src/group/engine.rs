@@ -59,6 +59,7 @@ use self::command::{Command, Commands, Ledger};
 use self::connection::{Connection, ConnectionEvent};
 use self::intake::Intake;
 use self::membership::Membership;
+use self::polling::Polling;
 use self::published::Published;
 use super::connections::Connections;
 use super::handle::Shared;
@@ -96,11 +97,12 @@ impl<R: Runner> Engine<R> {
         let (now, group) = (Instant::now(), &options.group);
         let by_themselves = R::MODE == ExecutionMode::Transactional;
         let filter = R::narrow(options.filter.clone());
+        let polling = Polling::new(now, connections.made_at());
         Self {
             ledger: Ledger::default(),
             connection: Connection::new(connections, Arc::clone(&options)),
             membership: Membership::new(Arc::clone(&options), now),
-            intake: Intake::new(Arc::clone(&options), filter, R::MODE, now),
+            intake: Intake::new(Arc::clone(&options), filter, R::MODE, polling),
             attempts: Attempts::new(runner, Arc::clone(&options), Arc::clone(&shared)),
             acknowledger: Acknowledger::new(Arc::clone(group), by_themselves, now),
             published: Published::new(Arc::clone(group), Arc::clone(&shared)),

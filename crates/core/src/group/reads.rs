@@ -6,7 +6,8 @@
 //! - A consumer that is behind the tail reads up to the tail, so it is in step with the others after that.
 //! - While several consumers share the link, pages at the tail are read with all keys and kept for a while. Each consumer gets
 //!   its share of them.
-//! - A look that found nothing is not repeated for another consumer within [`LOOK`], unless a wake-up has arrived since.
+//! - A look that found nothing also answers the requests of other consumers that were made before it, or within [`LOOK`] after it
+//!   began, unless a wake-up has arrived since. Idle consumers make their requests at the same moments.
 //! - When one consumer finds rows, the others are notified.
 //!
 //! One task owns this state. It reads for one consumer at a time. A single consumer reads as if it had a reader of its own.
@@ -25,7 +26,7 @@ use crate::outbox::{
     Cursor, Difference, OutboxReader, PageRows, Point, Reading, Recorded, Rows, Share,
 };
 
-/// For how long the others need not look again after one consumer found nothing.
+/// For how long after the begin of a look that found nothing requests of other consumers need no look of their own.
 const LOOK: Duration = Duration::from_millis(5);
 /// The most pages that are kept, and the most bytes of them.
 const MAX_PAGES: usize = 32;
@@ -39,6 +40,7 @@ pub(super) struct Request {
     pub(super) share: Share,
     pub(super) until: Option<Point>,
     pub(super) limit: usize,
+    pub(super) requested_at: Instant,
     pub(super) member: Arc<Member>,
 }
 
@@ -136,7 +138,7 @@ impl Tail {
         let reading = match (request.cursor.reading.clone(), request.until.clone()) {
             (Some(reading), _) => reading,
             (None, Some(until)) => Reading::of(until),
-            (None, None) => match self.look(&done, &request.member).await? {
+            (None, None) => match self.look(&done, &request).await? {
                 Difference::Something(to) => Reading::of(to),
                 Difference::Nothing { closed, trimmed } => {
                     return Ok(request.cursor.found_nothing(closed, trimmed));
@@ -169,7 +171,8 @@ impl Tail {
     }
 
     /// Returns the end of the next difference.
-    async fn look(&mut self, done: &Point, member: &Arc<Member>) -> Result<Difference> {
+    async fn look(&mut self, done: &Point, request: &Request) -> Result<Difference> {
+        let member = &request.member;
         let is_furthest = match &self.furthest {
             Some(furthest) if done.is_at(furthest) => true,
             // If the points are not in order, the server's history has changed, which the reader finds out.
@@ -186,7 +189,7 @@ impl Tail {
         if let Some(nothing) = &self.nothing
             && nothing.at.is_at(done)
             && nothing.wake_ups == wake_ups
-            && nothing.began.elapsed() < LOOK
+            && request.requested_at < nothing.began + LOOK
             // The consumer itself looks again when it likes.
             && !Arc::ptr_eq(&nothing.member, member)
         {

@@ -60,19 +60,19 @@ impl Intake {
         options: Arc<DurableOptions>,
         filter: Filter,
         mode: ExecutionMode,
-        now: Instant,
+        polling: Polling,
     ) -> Self {
         Self {
             filter,
             page_size: page_size(mode, &options),
             options,
-            polling: Polling::new(now),
+            polling,
         }
     }
 
     /// New connections: a page is due.
     pub(super) fn connected(&mut self, now: Instant) {
-        self.polling = Polling::new(now);
+        self.polling.connected(now);
     }
 
     pub(super) fn on_wake_up(&mut self, now: Instant) {

@@ -2,6 +2,8 @@
 //!
 //! Pages follow each other without a pause while there are rows. After that, the node polls at short intervals for a while, and
 //! then waits for a wake-up. Pure: the caller passes the time.
+//!
+//! Consumers that share connections poll at the same moments, so that one look at the outbox serves all of them.
 
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ const BUSY_POLL: Duration = Duration::from_millis(5);
 const FAILSAFE_POLL: Duration = Duration::from_secs(1);
 
 pub(super) struct Polling {
+    /// Polls are whole intervals after this moment.
+    start: Instant,
     next: Instant,
     /// When the last page was requested.
     polled_at: Instant,
@@ -26,14 +30,21 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Polls at whole intervals after `start`.
+    pub(super) fn new(now: Instant, start: Instant) -> Self {
         Self {
+            start,
             next: now,
             polled_at: now,
             last_event: now,
             idle_streams: 0,
             was_woken: false,
         }
+    }
+
+    /// New connections: a page is due.
+    pub(super) fn connected(&mut self, now: Instant) {
+        *self = Self::new(now, self.start);
     }
 
     /// When to request the next page.
@@ -47,6 +58,14 @@ impl Polling {
         self.was_woken = true;
         self.idle_streams = 0;
         self.next = self.next.min(self.next_busy(now));
+    }
+
+    /// The first moment of polls that is not too close.
+    fn next_poll(&self, now: Instant, interval: Duration) -> Instant {
+        let earliest = now.saturating_duration_since(self.start) + BUSY_POLL / 2;
+        let intervals = earliest.as_nanos().div_ceil(interval.as_nanos());
+        let intervals = u32::try_from(intervals).unwrap_or(u32::MAX);
+        self.start + interval * intervals
     }
 
     fn next_busy(&self, now: Instant) -> Instant {
@@ -89,8 +108,8 @@ impl Polling {
         } else {
             self.idle_streams = 0;
             match now < self.last_event + BUSY {
-                true => now + BUSY_POLL,
-                false => now + FAILSAFE_POLL,
+                true => self.next_poll(now, BUSY_POLL),
+                false => self.next_poll(now, FAILSAFE_POLL),
             }
         };
     }
@@ -109,7 +128,7 @@ mod tests {
     #[test]
     fn pages_follow_each_other_until_every_stream_is_idle() {
         let start = Instant::now();
-        let mut polling = Polling::new(start);
+        let mut polling = Polling::new(start, start);
         polling.requested(start);
         polling.have_read(start, true, false, 2);
         assert_eq!(polling.next(), start, "there are more rows");
@@ -119,13 +138,31 @@ mod tests {
         assert_eq!(polling.next(), start + BUSY_POLL);
         let later = start + BUSY;
         polling.have_read(later, false, true, 1);
-        assert_eq!(polling.next(), later + FAILSAFE_POLL);
+        assert_eq!(polling.next(), start + FAILSAFE_POLL);
+    }
+
+    #[test]
+    fn consumers_that_start_at_different_times_poll_at_the_same_moments() {
+        let start = Instant::now();
+        let next = |now: Instant| {
+            let mut polling = Polling::new(now, start);
+            polling.requested(now);
+            polling.have_read(now + BUSY, false, true, 1);
+            polling.next()
+        };
+        for offset in [0, 1, 410, 897] {
+            let now = start + MILLISECOND * offset;
+            assert_eq!(next(now), start + FAILSAFE_POLL, "{offset}");
+        }
+        // A poll right after a read would find nothing.
+        let late = start + FAILSAFE_POLL - BUSY - MILLISECOND;
+        assert_eq!(next(late), start + FAILSAFE_POLL * 2);
     }
 
     #[test]
     fn wake_ups_cause_no_more_pages_than_a_busy_outbox() {
         let start = Instant::now();
-        let mut polling = Polling::new(start);
+        let mut polling = Polling::new(start, start);
         polling.requested(start);
         polling.have_read(start + BUSY, false, true, 1);
         polling.on_wake_up(start + MILLISECOND);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use super::{Request, answer};
 use crate::error::{Error, Result};
@@ -85,6 +86,7 @@ async fn read(
             share: turn.share.clone(),
             until: turn.until.clone(),
             limit: rows,
+            requested_at: Instant::now(),
             member,
         };
         let rows = link.reads.rows(request).await?;
