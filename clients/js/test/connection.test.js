@@ -27,6 +27,21 @@ function greet(client) {
   client.send(live);
 }
 
+/**
+ * Greets the first client with `resync` and the others with `resumed`, as a server does that has every position. `next` gets the
+ * client and the number of its connection.
+ */
+function resuming(next, hello = () => ({})) {
+  let connections = 0;
+  return (client) => {
+    connections += 1;
+    client.hello(hello(connections));
+    client.send(connections === 1 ? started : { type: "resumed" });
+    client.send(live);
+    next(client, connections);
+  };
+}
+
 for (const transport of ["sse", "ws"]) {
   test(`${transport}: messages arrive in order, and unknown ones are ignored`, DEADLINE, async (t) => {
     const { stream } = await start(
@@ -73,19 +88,11 @@ for (const transport of ["sse", "ws"]) {
   });
 
   test(`${transport}: a lost connection is down, and is resumed after the last event`, DEADLINE, async (t) => {
-    let connections = 0;
-    const { server, stream } = await start(
-      t,
-      (client) => {
-        connections += 1;
-        client.hello();
-        client.send(connections === 1 ? started : { type: "resumed" });
-        client.send(live);
-        client.send(event(connections));
-        if (connections === 1) client.sendPart(event(2), 0.9);
-      },
-      { transport },
-    );
+    const onClient = resuming((client, connection) => {
+      client.send(event(connection));
+      if (connection === 1) client.sendPart(event(2), 0.9);
+    });
+    const { server, stream } = await start(t, onClient, { transport });
     const messages = await readUntil(stream, ({ id }) => id === "i2");
     assert.deepEqual(types(messages), ["resync", "live", "event", "down", "resumed", "live", "event"]);
     assert.deepEqual(server.requests.map(({ url }) => url.searchParams.get("since")), [null, "i1"]);
@@ -111,38 +118,25 @@ for (const transport of ["sse", "ws"]) {
   });
 
   test(`${transport}: resumed of a server that cannot resume is replaced by resync`, DEADLINE, async (t) => {
-    let connections = 0;
-    const { stream } = await start(
-      t,
-      (client) => {
-        connections += 1;
-        client.hello({ resumable: connections === 1 });
-        client.send(connections === 1 ? started : { type: "resumed" });
-        client.send(live);
-        if (connections === 1) client.sendPart(event(1), 0);
+    const onClient = resuming(
+      (client, connection) => {
+        if (connection === 1) client.end();
       },
-      { transport },
+      (connection) => ({ resumable: connection === 1 }),
     );
+    const { stream } = await start(t, onClient, { transport, since: "i1" });
     await readUntil(stream, isLive);
     const messages = await readUntil(stream, isLive);
     assert.deepEqual(types(messages), ["down", "resync", "live"]);
   });
 
   test(`${transport}: nothing that follows closing is delivered`, DEADLINE, async (t) => {
-    let connections = 0;
-    const { stream } = await start(
-      t,
-      (client) => {
-        connections += 1;
-        client.hello();
-        client.send(connections === 1 ? started : { type: "resumed" });
-        client.send(live);
-        client.send(event(connections));
-        const closing = { type: "closing", reason: "shutdown", retry_ms: 1 };
-        if (connections === 1) client.write(Buffer.concat([closing, event(98), event(99)].map((message) => client.encode(message))));
-      },
-      { transport },
-    );
+    const last = [{ type: "closing", reason: "shutdown", retry_ms: 1 }, event(98), event(99)];
+    const onClient = resuming((client, connection) => {
+      client.send(event(connection));
+      if (connection === 1) client.write(Buffer.concat(last.map((message) => client.encode(message))));
+    });
+    const { stream } = await start(t, onClient, { transport });
     const messages = await readUntil(stream, ({ id }) => id === "i2");
     assert.deepEqual(types(messages), ["resync", "live", "event", "down", "resumed", "live", "event"]);
     assert.match(messages[3].reason, /shutdown/);
