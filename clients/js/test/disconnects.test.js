@@ -124,7 +124,7 @@ class Table {
 for (const transport of ["sse", "ws"]) {
   for (const recorded of [true, false]) {
     const mode = recorded ? "in outbox mode" : "without ids";
-    test(`${transport}: each number arrives once and in order, or a resync does, ${mode}`, { timeout: 120_000 }, async (t) => {
+    test(`${transport}: each number arrives once and in order, or a resync does, ${mode}`, { timeout: 120_000 + FAULTS * 1_000 }, async (t) => {
       t.diagnostic(`PGHERALD_SEED=${SEED}`);
       t.mock.method(Math, "random", () => 0);
       const table = new Table(generator(SEED), recorded);
