@@ -101,7 +101,6 @@ impl Scene {
                 .workers(1)
                 .disable_signals()
                 .shutdown_timeout(1)
-                .client_disconnect_timeout(Duration::from_millis(50))
                 .h1_allow_half_closed(false)
                 .bind("127.0.0.1:0")
                 .unwrap();
