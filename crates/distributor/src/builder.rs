@@ -7,6 +7,7 @@ use pgherald_actors::Herald;
 use pgherald_core::__private::host::errors;
 use pgherald_core::{Channels, Result};
 
+use crate::access::{Access, Authority, Origins};
 use crate::distributor::Distributor;
 use crate::limits::Limits;
 use crate::pattern::Patterns;
@@ -17,6 +18,8 @@ use crate::pattern::Patterns;
 pub struct DistributorBuilder {
     herald: Arc<Herald>,
     channels: Option<(Channels, Patterns)>,
+    access: Option<Access>,
+    origins: Origins,
     limits: Limits,
 }
 
@@ -25,6 +28,8 @@ impl DistributorBuilder {
         Self {
             herald,
             channels: None,
+            access: None,
+            origins: Origins::default(),
             limits: Limits::default(),
         }
     }
@@ -40,6 +45,21 @@ impl DistributorBuilder {
         self
     }
 
+    /// Serves the clients that `access` accepts, from any address. Without this, only clients on the same machine are served.
+    ///
+    /// A reverse proxy on the same machine is such a client, and so are all of its clients.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Allows pages of these origins, such as `https://app.example.com`, to use the distributor from a browser. Pages from the
+    /// distributor's own host always may. Replaces the origins of earlier calls.
+    pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.origins = Origins::new(origins);
+        self
+    }
+
     /// Replaces the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -49,7 +69,7 @@ impl DistributorBuilder {
     /// Builds the distributor.
     ///
     /// # Errors
-    /// If a limit of clients or of the buffer is 0, or a time is under a millisecond or over a day.
+    /// If an origin is not a scheme and a host, such as `https://app.example.com`. If a limit of clients or of the buffer is 0, or a time is under a millisecond or over a day.
     pub fn build(self) -> Result<Distributor> {
         let Limits {
             clients,
@@ -88,6 +108,13 @@ impl DistributorBuilder {
                 )));
             }
         }
-        Ok(Distributor::new(self.herald, self.channels, self.limits))
+        self.origins.validate()?;
+        let authority = Authority::new(self.access, self.origins);
+        Ok(Distributor::new(
+            self.herald,
+            self.channels,
+            authority,
+            self.limits,
+        ))
     }
 }

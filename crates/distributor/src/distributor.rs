@@ -9,6 +9,7 @@ use pgherald_core::__private::host::events::Attaches;
 use pgherald_core::{Channels, Overflow, SubscriptionOptions};
 use tokio::sync::watch;
 
+use crate::access::{Authority, Grant};
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
 use crate::feed::{Feed, Switch};
@@ -35,6 +36,7 @@ pub struct Distributor {
 pub(crate) struct Shared {
     herald: Arc<Herald>,
     pub(crate) channels: Option<(Channels, Patterns)>,
+    authority: Authority,
     pub(crate) limits: Limits,
     clients: Clients,
     /// Whether the distributor shuts down.
@@ -50,12 +52,14 @@ impl Distributor {
     pub(crate) fn new(
         herald: Arc<Herald>,
         channels: Option<(Channels, Patterns)>,
+        authority: Authority,
         limits: Limits,
     ) -> Self {
         Self {
             shared: web::Data::new(Shared {
                 herald,
                 channels,
+                authority,
                 limits,
                 clients: Clients::default(),
                 off: watch::Sender::new(false),
@@ -86,12 +90,23 @@ impl Distributor {
 }
 
 impl Shared {
-    pub(crate) fn switch(&self) -> Switch {
-        Switch::new(self.off.subscribe(), self.limits.retry_spread)
+    /// Makes the switch of a stream with this grant.
+    pub(crate) fn switch(&self, grant: &Grant) -> Switch {
+        Switch::new(
+            self.off.subscribe(),
+            grant.validity().clone(),
+            self.limits.retry_spread,
+        )
+    }
+
+    /// Returns what the client of a request may do, or refuses the request. Every route but those about the process itself asks
+    /// this first.
+    pub(crate) fn authorize(&self, request: &HttpRequest) -> Result<Grant, Refusal> {
+        self.authority.authorize(request)
     }
 
     pub(crate) fn admit(&self, request: &HttpRequest) -> Result<Admission, Refusal> {
-        if self.switch().is_off() {
+        if *self.off.borrow() {
             return Err(Refusal::shutting_down());
         }
         let address = request.peer_addr().map(|address| address.ip());
@@ -100,7 +115,10 @@ impl Shared {
 
     /// Admits a client of `/v1` and opens its feed.
     pub(crate) async fn open(&self, request: &HttpRequest) -> Result<(Admission, Feed), Refusal> {
-        let filter = request::filter(request.query_string(), self.limits.parameters)?;
+        let grant = self.authorize(request)?;
+        grant.require_tables()?;
+        let filter = request::filter(request.query_string(), self.limits.parameters, &grant)?;
+        let filter = grant.narrow(filter);
         let admission = self.admit(request)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
         let options = SubscriptionOptions::new(NAME)
@@ -113,7 +131,8 @@ impl Shared {
         let feed = Feed::new(
             subscription,
             self.herald.health(),
-            self.switch(),
+            self.switch(&grant),
+            grant,
             &self.limits,
         );
         Ok((admission, feed))

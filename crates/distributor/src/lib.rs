@@ -33,10 +33,12 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod access;
 mod builder;
 mod clients;
 mod distributor;
 mod feed;
+mod forms;
 mod limits;
 mod message;
 mod pattern;
@@ -47,6 +49,7 @@ mod routes;
 mod socket;
 mod sse;
 
+pub use access::{Access, Grant, Rights, TableRights};
 pub use builder::DistributorBuilder;
 pub use distributor::Distributor;
 pub use limits::{Limits, WhenSlow};
