@@ -7,9 +7,11 @@ use pgherald_actors::Herald;
 use pgherald_core::__private::host::errors;
 use pgherald_core::{Channels, Result};
 
+use crate::access::{Access, Authority, Origins};
 use crate::distributor::Distributor;
 use crate::limits::Limits;
 use crate::pattern::Patterns;
+use crate::process::Render;
 
 /// Configures a [`Distributor`]; see [`Distributor::builder`].
 #[derive(Debug)]
@@ -17,6 +19,9 @@ use crate::pattern::Patterns;
 pub struct DistributorBuilder {
     herald: Arc<Herald>,
     channels: Option<(Channels, Patterns)>,
+    access: Option<Access>,
+    origins: Origins,
+    metrics: Option<Render>,
     limits: Limits,
 }
 
@@ -25,6 +30,9 @@ impl DistributorBuilder {
         Self {
             herald,
             channels: None,
+            access: None,
+            origins: Origins::default(),
+            metrics: None,
             limits: Limits::default(),
         }
     }
@@ -40,6 +48,28 @@ impl DistributorBuilder {
         self
     }
 
+    /// Serves the clients that `access` accepts, from any address. Without this, only clients on the same machine are served.
+    ///
+    /// A reverse proxy on the same machine is such a client, and so are all of its clients.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Allows pages of these origins, such as `https://app.example.com`, to use the distributor from a browser. Pages from the
+    /// distributor's own host always may. Replaces the origins of earlier calls.
+    pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.origins = Origins::new(origins);
+        self
+    }
+
+    /// Serves at `/metrics` what `render` returns, for example that of a recorder for Prometheus. Clients need the right
+    /// [`observe`](crate::Rights::observe). Without this, there is no such route.
+    pub fn metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Some(Render::new(render));
+        self
+    }
+
     /// Replaces the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -49,7 +79,7 @@ impl DistributorBuilder {
     /// Builds the distributor.
     ///
     /// # Errors
-    /// If a limit of clients or of the buffer is 0, or a time is under a millisecond or over a day.
+    /// If an origin is not a scheme and a host, such as `https://app.example.com`. If a limit of clients or of the buffer is 0, or a time is under a millisecond or over a day.
     pub fn build(self) -> Result<Distributor> {
         let Limits {
             clients,
@@ -58,6 +88,7 @@ impl DistributorBuilder {
             when_slow: _,
             replay: _,
             parameters: _,
+            tickets: _,
             frame_bytes: _,
             upgrade,
             heartbeat,
@@ -89,6 +120,14 @@ impl DistributorBuilder {
                 )));
             }
         }
-        Ok(Distributor::new(self.herald, self.channels, self.limits))
+        self.origins.validate()?;
+        let authority = Authority::new(self.access, self.origins, self.limits.tickets);
+        Ok(Distributor::new(
+            self.herald,
+            self.channels,
+            authority,
+            self.metrics,
+            self.limits,
+        ))
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::limits::Limits;
 use crate::refusal::Refusal;
+use crate::telemetry::Transport;
 
 /// The clients that are connected.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,7 @@ struct Counts {
 pub(crate) struct Admission {
     clients: Clients,
     address: Option<IpAddr>,
+    transport: Transport,
 }
 
 impl Clients {
@@ -41,6 +43,7 @@ impl Clients {
     pub(crate) fn admit(
         &self,
         address: Option<IpAddr>,
+        transport: Transport,
         limits: &Limits,
     ) -> Result<Admission, Refusal> {
         let mut counts = self.counts();
@@ -53,9 +56,11 @@ impl Clients {
         }
         counts.total += 1;
         counts.by_address.insert(address, of_address + 1);
+        transport.add_clients(1.0);
         Ok(Admission {
             clients: self.clone(),
             address,
+            transport,
         })
     }
 
@@ -87,8 +92,15 @@ impl Clients {
     }
 }
 
+impl Admission {
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
+        self.transport.add_clients(-1.0);
         let mut counts = self.clients.counts();
         counts.total -= 1;
         if let Some(count) = counts.by_address.get_mut(&self.address) {
@@ -109,6 +121,7 @@ mod tests {
 
     use super::Clients;
     use crate::limits::Limits;
+    use crate::telemetry::Transport;
 
     #[test]
     fn places_are_limited_in_total_and_per_address_and_become_free() {
@@ -119,7 +132,7 @@ mod tests {
             ..Limits::default()
         };
         let [one, two] = [1, 2].map(|last| Some(IpAddr::from([10, 0, 0, last])));
-        let admit = |address| clients.admit(address, &limits);
+        let admit = |address| clients.admit(address, Transport::Sse, &limits);
         let first = admit(one).unwrap();
         let _second = admit(one).unwrap();
         let refused = |address| admit(address).unwrap_err().code();
@@ -137,7 +150,8 @@ mod tests {
         let clients = Clients::default();
         for last in 0..=255 {
             let address = Some(IpAddr::from([10, 0, 0, last]));
-            drop(clients.admit(address, &Limits::default()).unwrap());
+            let admitted = clients.admit(address, Transport::Sse, &Limits::default());
+            drop(admitted.unwrap());
         }
         assert!(clients.counts().by_address.is_empty());
     }

@@ -6,18 +6,21 @@ use std::time::Duration;
 use actix_web::{HttpRequest, web};
 use pgherald_actors::Herald;
 use pgherald_core::__private::host::events::Attaches;
-use pgherald_core::{Channels, Overflow, SubscriptionOptions};
+use pgherald_core::{Channels, Health, Overflow, SubscriptionOptions, TableName};
 use tokio::sync::watch;
 
+use crate::access::{Authority, Grant, Origins};
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
 use crate::feed::{Continued, Feed, Switch};
 use crate::limits::Limits;
 use crate::pattern::Patterns;
+use crate::process::Render;
 use crate::refusal::Refusal;
 use crate::replays::Replays;
 use crate::request::Wanted;
 use crate::routes;
+use crate::telemetry::Transport;
 
 /// The events that a client takes from its queue at a time.
 const BATCH: usize = 64;
@@ -37,6 +40,9 @@ pub struct Distributor {
 pub(crate) struct Shared {
     herald: Arc<Herald>,
     pub(crate) channels: Option<(Channels, Patterns)>,
+    authority: Authority,
+    /// Writes the metrics for `/metrics`.
+    pub(crate) metrics: Option<Render>,
     pub(crate) limits: Limits,
     clients: Clients,
     /// For clients that continue; `None` if no table is recorded in an outbox.
@@ -54,6 +60,8 @@ impl Distributor {
     pub(crate) fn new(
         herald: Arc<Herald>,
         channels: Option<(Channels, Patterns)>,
+        authority: Authority,
+        metrics: Option<Render>,
         limits: Limits,
     ) -> Self {
         let replays = herald.recorded().map(|(config, progress, tables)| {
@@ -65,6 +73,8 @@ impl Distributor {
                 herald,
                 replays,
                 channels,
+                authority,
+                metrics,
                 limits,
                 clients: Clients::default(),
                 off: watch::Sender::new(false),
@@ -95,23 +105,62 @@ impl Distributor {
 }
 
 impl Shared {
-    pub(crate) fn switch(&self) -> Switch {
-        Switch::new(self.off.subscribe(), self.limits.retry_spread)
+    /// Makes the switch of a stream with this grant.
+    pub(crate) fn switch(&self, grant: &Grant) -> Switch {
+        Switch::new(
+            self.off.subscribe(),
+            grant.validity().clone(),
+            self.limits.retry_spread,
+        )
     }
 
-    pub(crate) fn admit(&self, request: &HttpRequest) -> Result<Admission, Refusal> {
-        if self.switch().is_off() {
+    /// Returns what the client of a request may do, or refuses the request. Every route but those about the process itself asks
+    /// this first.
+    pub(crate) fn authorize(&self, request: &HttpRequest) -> Result<Grant, Refusal> {
+        self.authority.authorize(request)
+    }
+
+    /// Makes a ticket for the rights of `grant`.
+    pub(crate) fn ticket(&self, grant: &Grant) -> Result<String, Refusal> {
+        self.authority.ticket(grant)
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.authority.origins
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.herald.health()
+    }
+
+    /// Whether the distributor shuts down.
+    pub(crate) fn is_off(&self) -> bool {
+        *self.off.borrow()
+    }
+
+    pub(crate) fn admit(
+        &self,
+        request: &HttpRequest,
+        transport: Transport,
+    ) -> Result<Admission, Refusal> {
+        if self.is_off() {
             return Err(Refusal::shutting_down());
         }
         let address = request.peer_addr().map(|address| address.ip());
-        self.clients.admit(address, &self.limits)
+        self.clients.admit(address, transport, &self.limits)
     }
 
     /// Admits a client of `/v1` and opens its feed.
-    pub(crate) async fn open(&self, request: &HttpRequest) -> Result<(Admission, Feed), Refusal> {
-        let wanted = Wanted::of(request, self.limits.parameters)?;
-        let continued = self.continued(&wanted);
-        let admission = self.admit(request)?;
+    pub(crate) async fn open(
+        &self,
+        request: &HttpRequest,
+        transport: Transport,
+    ) -> Result<(Admission, Feed), Refusal> {
+        let grant = self.authorize(request)?;
+        grant.require_tables()?;
+        let wanted = Wanted::of(request, self.limits.parameters, &grant)?;
+        let continued = self.continued(&wanted, &grant);
+        let admission = self.admit(request, transport)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
         let options = SubscriptionOptions::new(NAME)
             .capacity(self.limits.buffer)
@@ -123,7 +172,8 @@ impl Shared {
         let feed = Feed::new(
             subscription,
             self.herald.health(),
-            self.switch(),
+            self.switch(&grant),
+            grant,
             &self.limits,
             continued,
         );
@@ -131,10 +181,17 @@ impl Shared {
     }
 
     /// Returns how a client continues, if all tables that it may receive events of are recorded.
-    fn continued(&self, wanted: &Wanted) -> Option<Continued> {
+    fn continued(&self, wanted: &Wanted, grant: &Grant) -> Option<Continued> {
         let replays = self.replays.as_ref()?;
         let watched = self.herald.watched()?;
-        let mut asked = watched.iter().filter(|table| wanted.includes(table));
+        let permitted = |table: &TableName| {
+            grant
+                .require_table(Some(table.schema()), table.name())
+                .is_ok()
+        };
+        let mut asked = watched
+            .iter()
+            .filter(|table| wanted.includes(table) && permitted(table));
         asked.all(|table| replays.has(table)).then(|| Continued {
             replays: replays.clone(),
             filter: wanted.filter.clone(),

@@ -33,21 +33,28 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod access;
 mod builder;
 mod clients;
 mod distributor;
 mod feed;
+mod forms;
+mod front;
 mod limits;
 mod message;
 mod pattern;
 mod phase;
+mod process;
 mod refusal;
 mod replays;
 mod request;
 mod routes;
 mod socket;
 mod sse;
+pub mod telemetry;
+mod ticket;
 
+pub use access::{Access, Grant, Rights, TableRights, TokenLine};
 pub use builder::DistributorBuilder;
 pub use distributor::Distributor;
 pub use limits::{Limits, WhenSlow};
