@@ -60,6 +60,12 @@ pub(crate) struct Record {
     pub(crate) changed: Option<Vec<String>>,
 }
 
+impl Record {
+    fn is_some(&self) -> bool {
+        self.id.is_some() || self.old_columns.is_some() || self.changed.is_some()
+    }
+}
+
 /// The part that all events of one statement share.
 pub(crate) struct Head {
     pub(crate) relation: Arc<Relation>,
