@@ -317,14 +317,17 @@ impl Decoder {
     }
 }
 
-/// Returns the beginning of a payload, for error messages.
-fn excerpt(payload: &str) -> String {
+/// Returns the beginning of a text from outside, in quotes and on one line, for error messages.
+pub(crate) fn excerpt(payload: &str) -> String {
     let mut end = payload.len().min(EXCERPT_BYTES);
     while !payload.is_char_boundary(end) {
         end -= 1;
     }
-    let more = if end < payload.len() { "…" } else { "" };
-    format!("{:?}{more} ({} bytes)", &payload[..end], payload.len())
+    let shown = &payload[..end];
+    match payload.len() {
+        length if length > end => format!("{shown:?}… ({length} bytes)"),
+        _ => format!("{shown:?}"),
+    }
 }
 
 impl<'de> Deserialize<'de> for Keys {

@@ -31,6 +31,8 @@ pub(crate) use attachment::with_room;
 pub use builder::{ColumnType, EventBuilder};
 pub(crate) use column::{ColumnValue, column_value};
 pub(crate) use decode::Decoder;
+#[cfg(feature = "distributor")]
+pub(crate) use decode::excerpt;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
 pub(crate) use key::{same_key, same_row};
 pub use key_text::{CaselessText, PaddedText};
