@@ -1,6 +1,8 @@
 //! The faults of a check.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -43,10 +45,12 @@ pub enum Fault {
     Stall,
     /// A transaction changes so many rows that a short queue overflows.
     Overflow,
+    /// A fault that the check was [given](super::CoherenceCheck::custom_faults), by its name.
+    Custom(&'static str),
 }
 
 impl Fault {
-    /// All faults.
+    /// All faults that a check can inject by itself.
     pub const ALL: [Self; 8] = [
         Self::TerminateListener,
         Self::TerminateAll,
@@ -70,13 +74,19 @@ impl fmt::Display for Fault {
             Self::Refuse => "refuse",
             Self::Stall => "stall",
             Self::Overflow => "overflow",
+            Self::Custom(name) => name,
         })
     }
 }
 
+/// Injects the custom fault of a name, or ends all of them.
+pub(super) type Custom =
+    Box<dyn Fn(Option<&'static str>) -> Pin<Box<dyn Future<Output = Result<(), Error>>>>>;
+
 pub(super) struct FaultInjector<'a> {
     pub(super) server: &'a Postgres,
     pub(super) proxy: &'a FaultProxy,
+    pub(super) custom: Option<&'a Custom>,
     pub(super) random: fastrand::Rng,
     /// The remaining faults of the current round.
     pub(super) round: Vec<Fault>,
@@ -139,6 +149,13 @@ impl FaultInjector<'_> {
             }
             Fault::Stall => self.proxy.stall(),
             Fault::Overflow => return Ok(self.flood(run, clients).await),
+            Fault::Custom(name) => match self.custom {
+                Some(custom) => custom(Some(name)).await?,
+                None => {
+                    let message = format!("the check was not given the fault {name}");
+                    return Err(Error::new(message));
+                }
+            },
         }
         Ok(true)
     }
@@ -146,7 +163,11 @@ impl FaultInjector<'_> {
     /// Ends the fault. Lost connections stay lost.
     pub(super) async fn repair(&self) -> Result<(), Error> {
         self.proxy.resume();
-        self.server.start_again().await
+        self.server.start_again().await?;
+        match self.custom {
+            Some(custom) => custom(None).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits while a fault lasts: not at all, for a moment, or until the listener has noticed it.
@@ -155,7 +176,7 @@ impl FaultInjector<'_> {
             Fault::Overflow => return,
             // These do not last.
             Fault::TerminateListener | Fault::TerminateAll | Fault::Cut => 0,
-            Fault::Restart | Fault::Kill | Fault::Refuse | Fault::Stall => 2,
+            Fault::Restart | Fault::Kill | Fault::Refuse | Fault::Stall | Fault::Custom(_) => 2,
         };
         match self.random.u8(0..=2 + detection) {
             0 => {}

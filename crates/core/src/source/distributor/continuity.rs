@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(script.run("down resync live"), "down reconnected live");
         assert_eq!(script.run("down resumed live"), "down resumed live");
         assert_eq!(script.run("down lagged live"), "down overflow live");
-        assert_eq!(script.run("live heartbeat hello other"), "");
+        assert_eq!(script.run("live heartbeat other"), "");
     }
 
     #[test]

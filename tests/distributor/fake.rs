@@ -1,0 +1,1 @@
+//! A distributor that answers as the test scripts it.

@@ -1,0 +1,1 @@
+//! A herald on a machine without access to the database.
