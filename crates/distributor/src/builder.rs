@@ -56,6 +56,7 @@ impl DistributorBuilder {
             clients_per_address,
             buffer,
             when_slow: _,
+            replay: _,
             parameters: _,
             frame_bytes: _,
             upgrade,

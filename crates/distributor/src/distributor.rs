@@ -11,11 +11,13 @@ use tokio::sync::watch;
 
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
-use crate::feed::{Feed, Switch};
+use crate::feed::{Continued, Feed, Switch};
 use crate::limits::Limits;
 use crate::pattern::Patterns;
 use crate::refusal::Refusal;
-use crate::{request, routes};
+use crate::replays::Replays;
+use crate::request::Wanted;
+use crate::routes;
 
 /// The events that a client takes from its queue at a time.
 const BATCH: usize = 64;
@@ -37,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) channels: Option<(Channels, Patterns)>,
     pub(crate) limits: Limits,
     clients: Clients,
+    /// For clients that continue; `None` if no table is recorded in an outbox.
+    replays: Option<Replays>,
     /// Whether the distributor shuts down.
     off: watch::Sender<bool>,
 }
@@ -52,9 +56,14 @@ impl Distributor {
         channels: Option<(Channels, Patterns)>,
         limits: Limits,
     ) -> Self {
+        let replays = herald.recorded().map(|(config, progress, tables)| {
+            let tables = tables.cloned().collect();
+            Replays::new(config.clone(), progress.clone(), tables, limits.replay)
+        });
         Self {
             shared: web::Data::new(Shared {
                 herald,
+                replays,
                 channels,
                 limits,
                 clients: Clients::default(),
@@ -100,7 +109,8 @@ impl Shared {
 
     /// Admits a client of `/v1` and opens its feed.
     pub(crate) async fn open(&self, request: &HttpRequest) -> Result<(Admission, Feed), Refusal> {
-        let filter = request::filter(request.query_string(), self.limits.parameters)?;
+        let wanted = Wanted::of(request, self.limits.parameters)?;
+        let continued = self.continued(&wanted);
         let admission = self.admit(request)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
         let options = SubscriptionOptions::new(NAME)
@@ -108,14 +118,27 @@ impl Shared {
             .max_batch(BATCH)
             .overflow(Overflow::DropOldest)
             .attaching();
-        let subscription = self.herald.open(filter, options).await;
+        let subscription = self.herald.open(wanted.filter, options).await;
         let subscription = subscription.map_err(|_| Refusal::shutting_down())?;
         let feed = Feed::new(
             subscription,
             self.herald.health(),
             self.switch(),
             &self.limits,
+            continued,
         );
         Ok((admission, feed))
+    }
+
+    /// Returns how a client continues, if all tables that it may receive events of are recorded.
+    fn continued(&self, wanted: &Wanted) -> Option<Continued> {
+        let replays = self.replays.as_ref()?;
+        let watched = self.herald.watched()?;
+        let mut asked = watched.iter().filter(|table| wanted.includes(table));
+        asked.all(|table| replays.has(table)).then(|| Continued {
+            replays: replays.clone(),
+            filter: wanted.filter.clone(),
+            since: wanted.since.clone(),
+        })
     }
 }

@@ -42,6 +42,7 @@ mod message;
 mod pattern;
 mod phase;
 mod refusal;
+mod replays;
 mod request;
 mod routes;
 mod socket;

@@ -8,6 +8,7 @@ use crate::event::{Event, FromEvent};
 use crate::group::DurableOptions;
 use crate::name::{ChannelName, TableName};
 use crate::operation::OperationSet;
+use crate::outbox::position::{Position, Progress};
 use crate::router::subscription::SubscriptionObserver;
 use crate::router::{Delivery, Subscription, SubscriptionOptions};
 use crate::source::{NotifySourceBuilder, OutboxSourceBuilder};
@@ -98,6 +99,20 @@ methods! {
     /// The payload of an event, for clients without access to the database.
     ToPayload for Event {
         fn to_payload(self: &Self) -> serde_json::Result<String>;
+    }
+}
+
+methods! {
+    /// The position after an event, for clients that continue from it.
+    Located for Event {
+        fn position(self: &Self) -> Option<Position>;
+    }
+}
+
+methods! {
+    /// How far a source has emitted the outbox.
+    Progresses for OutboxSourceBuilder {
+        fn progress(self: &Self) -> Progress;
     }
 }
 

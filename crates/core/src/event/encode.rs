@@ -3,6 +3,8 @@
 //! It has the fields of a notification, and those of a row of the outbox. Only the process id of the backend is left out: it
 //! means nothing to a client without access to the database.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -59,10 +61,7 @@ impl Event {
             channel: (channel != ChannelName::DEFAULT).then_some(channel),
             schema: self.schema(),
             table: self.table(),
-            // Only a time that a program has chosen can be outside of the range of years.
-            sent_at: jiff::Timestamp::try_from(self.sent_at())
-                .unwrap_or_default()
-                .to_string(),
+            sent_at: microseconds(self.sent_at()),
             xid: self.transaction_id(),
             outbox_id: self.outbox_id(),
             key: &relation.key_columns,
@@ -73,6 +72,13 @@ impl Event {
             changed: self.changed().map(|changed| [changed]),
         })
     }
+}
+
+/// Writes a time with six digits of its second, as PostgreSQL does.
+fn microseconds(time: SystemTime) -> String {
+    // Only a time that a program has chosen can be outside of the range of years.
+    let time = jiff::Timestamp::try_from(time).unwrap_or_default();
+    format!("{time:.6}")
 }
 
 #[cfg(test)]
@@ -212,7 +218,7 @@ mod tests {
             .build();
         assert_eq!(
             event.to_payload().unwrap(),
-            r#"{"v":1,"operation":"update","schema":"public","table":"t","sent_at":"1970-01-01T00:00:00Z","keys":[7],"columns":[{"a":1}],"old_columns":[{"a":0}],"changed":[["a"]]}"#
+            r#"{"v":1,"operation":"update","schema":"public","table":"t","sent_at":"1970-01-01T00:00:00.000000Z","keys":[7],"columns":[{"a":1}],"old_columns":[{"a":0}],"changed":[["a"]]}"#
         );
         let broken = Event::builder("public", "t", Operation::Insert).columns_json("{");
         assert!(broken.build().to_payload().is_err());

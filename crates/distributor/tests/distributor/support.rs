@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use awc::BoxedSocket;
-use awc::error::WsClientError;
 use awc::ws::{CloseCode, Codec, Frame, Message};
 use futures_util::{SinkExt, StreamExt};
 use pgherald_actors::Herald;
@@ -16,7 +14,7 @@ use pgherald_core::{Backoff, Channels, ConnectConfig, TableName};
 use pgherald_distributor::{Distributor, Limits};
 use pgherald_testkit::Postgres;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
@@ -27,6 +25,10 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) async fn soon<T>(what: impl Debug, future: impl Future<Output = T>) -> T {
     let outcome = timeout(DEADLINE, future).await;
     outcome.unwrap_or_else(|_| panic!("{what:?} did not happen within {DEADLINE:?}"))
+}
+
+fn spec() -> TriggerSpec {
+    TriggerSpec::new(TableName::new("public", "users").unwrap()).columns(["tenant", "note"])
 }
 
 /// A distributor of the table `users` and of the channels `c*`.
@@ -47,15 +49,30 @@ impl Scene {
         Self::on(server.create_database().await.unwrap(), limits).await
     }
 
+    /// A scene whose table is announced.
     pub(crate) async fn on(database: String, limits: Limits) -> Self {
+        Self::watching(database, limits, spec()).await
+    }
+
+    /// A scene whose table is recorded in the outbox.
+    pub(crate) async fn recorded(limits: Limits) -> Self {
+        let server = Postgres::shared().await.unwrap();
+        Self::recorded_on(server.create_database().await.unwrap(), limits).await
+    }
+
+    pub(crate) async fn recorded_on(database: String, limits: Limits) -> Self {
+        Self::watching(database, limits, spec().outbox()).await
+    }
+
+    async fn watching(database: String, limits: Limits, spec: TriggerSpec) -> Self {
         let config: ConnectConfig = database.parse().unwrap();
         let client = config.client().await.unwrap();
         client
-            .batch_execute("CREATE TABLE users (id bigint PRIMARY KEY, tenant text, note text)")
+            .batch_execute(
+                "CREATE TABLE IF NOT EXISTS users (id bigint PRIMARY KEY, tenant text, note text)",
+            )
             .await
             .unwrap();
-        let spec = TriggerSpec::new(TableName::new("public", "users").unwrap())
-            .columns(["tenant", "note"]);
         let channels = Channels::new();
         let herald = Herald::builder(config.application_name("distributor"))
             .watch_with(spec)
@@ -84,7 +101,6 @@ impl Scene {
                 .workers(1)
                 .disable_signals()
                 .shutdown_timeout(1)
-                .client_disconnect_timeout(Duration::from_millis(50))
                 .h1_allow_half_closed(false)
                 .bind("127.0.0.1:0")
                 .unwrap();
@@ -126,12 +142,20 @@ impl Scene {
         self.try_ws(path).await.unwrap()
     }
 
-    pub(crate) async fn try_ws(&self, path: &str) -> Result<Socket, WsClientError> {
-        let url = format!("ws://127.0.0.1:{}{path}", self.port);
-        let client = awc::Client::builder().disable_timeout().finish();
-        let connect = client.ws(url).max_frame_size(1 << 20).connect();
-        let (_, framed) = soon(path, connect).await?;
-        Ok(Socket { framed })
+    /// Connects a WebSocket, or returns the status with which it was refused.
+    pub(crate) async fn try_ws(&self, path: &str) -> Result<Socket, u16> {
+        let upgrade = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let (status, _, stream) = self.send(path, "upgrade", upgrade).await;
+        match status {
+            101 => {
+                assert!(stream.buffer().is_empty(), "{path}: frames with the head");
+                let codec = Codec::new().max_size(1 << 20).client_mode();
+                let framed = actix_codec::Framed::new(stream.into_inner(), codec);
+                Ok(Socket { framed })
+            }
+            refused => Err(refused),
+        }
     }
 
     /// The status and body of a plain request.
@@ -144,7 +168,11 @@ impl Scene {
 
     /// Starts a stream of Server-Sent Events.
     pub(crate) async fn sse(&self, path: &str) -> Events {
-        let (status, head, lines) = self.request(path, "").await;
+        self.sse_with(path, "").await
+    }
+
+    pub(crate) async fn sse_with(&self, path: &str, headers: &str) -> Events {
+        let (status, head, lines) = self.request(path, headers).await;
         assert_eq!(status, 200, "{head}");
         assert!(head.contains("content-type: text/event-stream"), "{head}");
         Events { lines }
@@ -156,11 +184,25 @@ impl Scene {
         path: &str,
         headers: &str,
     ) -> (u16, String, BufReader<TcpStream>) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        self.send(path, "close", headers).await
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        connection: &str,
+        headers: &str,
+    ) -> (u16, String, BufReader<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        // A buffer that does not grow: a client that does not read is soon full.
+        socket.set_recv_buffer_size(1 << 16).unwrap();
+        let address = ([127, 0, 0, 1], self.port).into();
+        let mut stream = socket.connect(address).await.unwrap();
         let request =
-            format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
+            format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut lines = BufReader::new(stream);
+        // The head is read byte by byte, because the rest may not be lines.
+        let mut lines = BufReader::with_capacity(1, stream);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             let read = soon(path, lines.read_line(&mut head)).await.unwrap();
@@ -190,7 +232,7 @@ impl Scene {
 
 /// A WebSocket client.
 pub(crate) struct Socket {
-    framed: actix_codec::Framed<BoxedSocket, Codec>,
+    framed: actix_codec::Framed<TcpStream, Codec>,
 }
 
 impl Socket {
