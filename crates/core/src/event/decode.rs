@@ -145,6 +145,7 @@ where
             id: self.outbox_id,
             old_columns: self.old_columns.next().flatten().map(text),
             changed: self.changed.next().flatten(),
+            span: None,
         };
         Event {
             head,

@@ -151,14 +151,14 @@ mod tests {
             columns in (columns(), columns()),
             changed in prop::option::of(prop::collection::vec(".{0,6}", 0..3)),
             ids in (any::<Option<i64>>(), any::<Option<u64>>()),
-            // From year 1 to year 9999, in nanoseconds.
-            sent_at in (-62_135_596_800_i64..253_370_764_800, 0_u32..1_000_000_000),
+            // From year 1 to year 9999, in microseconds.
+            sent_at in (-62_135_596_800_i64..253_370_764_800, 0_i32..1_000_000),
         ) -> Event {
             let (schema, table, channel) = names;
             let mut event = Event::builder(schema, table, operation)
                 .key_columns(key_columns)
                 .column_types(types.iter().map(|(name, of)| (name.clone(), &**of)))
-                .sent_at(jiff::Timestamp::new(sent_at.0, sent_at.1 as i32).unwrap().into());
+                .sent_at(jiff::Timestamp::new(sent_at.0, sent_at.1 * 1_000).unwrap().into());
             if let Some(channel) = channel {
                 event = event.channel(ChannelName::new(channel).unwrap());
             }
