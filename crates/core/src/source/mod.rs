@@ -9,7 +9,8 @@
 //! kinds that read PostgreSQL.
 //!
 //! Shared modules: `options` (settings), `wire` (the connection), `listen`, `heartbeat`, `watcher` (checks the triggers), and
-//! `drift` (changes of triggers and tables). `channels` adds channels to a notify source while it runs. The crate's `reconnect` decides when to connect again.
+//! `drift` (changes of triggers and tables). `channels` adds channels to a notify source while it runs. The crate's `reconnect`
+//! decides when to connect again.
 
 mod channels;
 #[cfg(feature = "distributor")]
