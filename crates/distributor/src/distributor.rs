@@ -110,6 +110,7 @@ impl Shared {
     /// Admits a client of `/v1` and opens its feed.
     pub(crate) async fn open(&self, request: &HttpRequest) -> Result<(Admission, Feed), Refusal> {
         let wanted = Wanted::of(request, self.limits.parameters)?;
+        wanted.check_watched(self.herald.watched())?;
         let continued = self.continued(&wanted);
         let admission = self.admit(request)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
