@@ -100,7 +100,9 @@ impl Wanted {
         match self.tables.iter().find(|wanted| !is_watched(wanted)) {
             None => Ok(()),
             Some((schema, name)) => {
-                let schema = schema.as_deref().map_or(String::new(), |schema| format!("{schema}."));
+                let schema = schema
+                    .as_deref()
+                    .map_or(String::new(), |schema| format!("{schema}."));
                 Err(Refusal::unknown_table(format!(
                     "the distributor does not watch the table {schema}{name}"
                 )))

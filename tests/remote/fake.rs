@@ -1,12 +1,20 @@
 //! A distributor that answers as the test scripts it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use pgherald::rustls::crypto::CryptoProvider;
+use pgherald::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use pgherald::rustls::{
+    ClientConfig, ConfigBuilder, ConfigSide, RootCertStore, ServerConfig, WantsVerifier,
+    WantsVersions,
+};
 use pgherald::{Error, ErrorKind, Signal, Source, TableName};
 use pgherald_core::{Backoff, DistributorSource, DistributorSourceBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -175,7 +183,8 @@ async fn a_source_continues_from_its_position() {
     drop(client);
     // A distributor of another database does not know the position.
     let lost = RESYNC.replace("started", "position_lost");
-    let (shown, client) = tokio::join!(signals(&mut source, 3), fake.welcome(&[&lost, LIVE]));
+    let messages = [&*lost, LIVE];
+    let (shown, client) = tokio::join!(signals(&mut source, 3), fake.welcome(&messages));
     assert_eq!(shown, "Disconnected reconnected live");
     assert_eq!(client.path, "/v1/ws?table=public%2Et&since=5");
 }
@@ -205,11 +214,7 @@ async fn pings_are_answered_and_show_that_the_peer_is_alive() {
     let mut source = fake.builder().build().unwrap();
     let server = async {
         let mut client = fake.welcome(&[RESYNC, LIVE]).await;
-        client
-            .socket
-            .send(Message::Ping("p".into()))
-            .await
-            .unwrap();
+        client.socket.send(Message::Ping("p".into())).await.unwrap();
         loop {
             match client.socket.next().await.unwrap().unwrap() {
                 Message::Pong(data) => break assert_eq!(&data[..], b"p"),
@@ -265,8 +270,8 @@ async fn refusals_are_typed_errors_and_retried() {
 async fn a_token_that_expires_is_an_error_of_authentication() {
     let fake = Fake::start().await;
     let mut source = fake.builder().build().unwrap();
-    let expired = r#"{"type":"closing","reason":"expired","retry_ms":0}"#;
-    let (error, _client) = tokio::join!(down(&mut source), fake.welcome(&[expired]));
+    let expired = [r#"{"type":"closing","reason":"expired","retry_ms":0}"#];
+    let (error, _client) = tokio::join!(down(&mut source), fake.welcome(&expired));
     assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
     let server = async {
         let mut client = fake.welcome(&[]).await;
@@ -348,4 +353,65 @@ async fn dropping_a_wait_loses_no_signal() {
         }
     };
     let (_, _client) = soon(async { tokio::join!(events, server) }).await;
+}
+
+#[tokio::test]
+async fn certificates_are_checked() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = certified.cert.der().clone();
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let server = with_ring(ServerConfig::builder_with_provider)
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let fake = Fake::start().await;
+    let port = fake.0.local_addr().unwrap().port();
+    let builder = |host: &str| {
+        DistributorSource::builder(format!("https://{host}:{port}"))
+            .backoff(Backoff::new(Duration::from_millis(1), DEADLINE))
+    };
+    let trusting = |roots: Vec<CertificateDer<'static>>| {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(roots);
+        with_ring(ClientConfig::builder_with_provider)
+            .with_root_certificates(store)
+            .with_no_client_auth()
+    };
+    let accept = async || {
+        let (stream, _) = soon(fake.0.accept()).await.unwrap();
+        acceptor.accept(stream).await
+    };
+    // One that the roots do not include, and one for another name.
+    for (host, roots) in [
+        ("localhost", vec![]),
+        ("127.0.0.1", vec![certificate.clone()]),
+    ] {
+        let source = builder(host).tls_config(trusting(roots)).build();
+        let (error, _) = tokio::join!(async { down(&mut source.unwrap()).await }, accept());
+        assert_eq!(error.kind(), ErrorKind::Tls, "{}", error.chain());
+    }
+    let tls = trusting(vec![certificate]);
+    let mut source = builder("localhost").tls_config(tls).build().unwrap();
+    let server = async {
+        let stream = accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        let hello = r#"{"type":"hello","version":1,"heartbeat_ms":60000}"#;
+        for message in [hello, RESYNC, LIVE] {
+            socket.send(Message::text(message)).await.unwrap();
+        }
+        socket
+    };
+    let (shown, _socket) = tokio::join!(signals(&mut source, 2), server);
+    assert_eq!(shown, "started live");
+}
+
+/// Makes a builder of a TLS configuration with the crypto provider that pgherald uses.
+fn with_ring<S: ConfigSide>(
+    builder: fn(Arc<CryptoProvider>) -> ConfigBuilder<S, WantsVersions>,
+) -> ConfigBuilder<S, WantsVerifier> {
+    let provider = Arc::new(pgherald::rustls::crypto::ring::default_provider());
+    builder(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
 }

@@ -138,7 +138,9 @@ async fn caches_and_handlers_behave_as_with_a_direct_source() {
         .get_or_load(1, async || Ok::<_, Error>("old".to_owned()))
         .await
         .unwrap();
-    scene.sql("UPDATE notes SET body = 'new' WHERE id = 1").await;
+    scene
+        .sql("UPDATE notes SET body = 'new' WHERE id = 1")
+        .await;
     let (now, before, id) = soon(handled.recv()).await.unwrap();
     assert_eq!((now, before), (note(1, "new"), Some(note(1, "old"))));
     assert!(id.is_some());

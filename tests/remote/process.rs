@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const ENV: &str = "PGHERALD_TEST_DISTRIBUTOR";
 
 /// The heartbeat of the distributor. Its clients notice a suspended process within three of them.
-const HEARTBEAT: Duration = Duration::from_millis(150);
+const HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// A distributor of one table. Its process is killed when this is dropped.
 pub(crate) struct Process {
