@@ -12,12 +12,11 @@ use rustix::process::Signal;
 use crate::process::Process;
 use crate::support::DEADLINE;
 
-/// The names of the faults.
-pub(crate) const FAULTS: [&str; 6] = [
+/// The faults that last until they are repaired.
+pub(crate) const FAULTS: [&str; 5] = [
     "kill_distributor",
     "terminate_distributor",
     "suspend_distributor",
-    "cut_client",
     "refuse_client",
     "stall_client",
 ];

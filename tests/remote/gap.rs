@@ -53,7 +53,7 @@ async fn every_number_is_accounted_for(is_recorded: bool) {
     let mut writer = Writer::new(server.url());
     for _ in 0..faults {
         writer.write(&mut random).await;
-        let fault = random.usize(0..FAULTS.len() + 6);
+        let fault = random.usize(0..FAULTS.len() + 7);
         match fault {
             0 => drop(server.terminate_backends(Some("listener")).await),
             1 => drop(server.terminate_backends(None).await),
@@ -63,13 +63,13 @@ async fn every_number_is_accounted_for(is_recorded: bool) {
                 server.start_again().await.unwrap();
             }
             4 => proxy.cut(),
-            5 => proxy.stall(),
-            fault => remote.inject(FAULTS[fault - 6]),
+            5 => remote.inject("cut_client"),
+            6 => proxy.stall(),
+            fault => remote.inject(FAULTS[fault - 7]),
         }
         writer.write(&mut random).await;
         // Lasting faults sometimes end before they are detected.
-        let lasts = fault == 5 || fault > 5 && FAULTS[fault - 6] != "cut_client";
-        if lasts && random.bool() {
+        if fault > 5 && random.bool() {
             not_live(&health).await;
             writer.write(&mut random).await;
         }

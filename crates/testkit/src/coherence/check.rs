@@ -104,7 +104,7 @@ impl CoherenceCheck {
     /// Adds faults of something between the database and the listener, such as a distributor. They are injected like the others.
     ///
     /// `inject` gets the name of the fault to inject, or `None` to end all of them: it then waits until everything runs again. A
-    /// fault that does not last, such as a lost connection, may end by itself.
+    /// fault lasts until then, and the listener must not stay live.
     pub fn custom_faults<I, E>(
         mut self,
         names: impl IntoIterator<Item = &'static str>,

@@ -9,15 +9,13 @@ use futures_util::future::try_join_all;
 use tokio::time::{sleep, timeout};
 
 use super::clients::Clients;
+use super::report::Rule;
 use super::run::Run;
 use super::writer::{RAISE, acknowledge};
 use crate::{Error, FaultProxy, Postgres};
 
 /// The listener's `application_name`.
 pub(super) const LISTENER: &str = "coherence-listener";
-
-/// The longest time until the listener notices a fault.
-const DETECTION_LIMIT: Duration = Duration::from_secs(2);
 
 /// The number of events in a flood. A queue takes any batch of the source as a whole, so this is more than one batch.
 const FLOOD: i64 = 1_200;
@@ -170,7 +168,8 @@ impl FaultInjector<'_> {
         }
     }
 
-    /// Waits while a fault lasts: not at all, for a moment, or until the listener has noticed it.
+    /// Waits while a fault lasts: not at all, for a moment, or until the listener has noticed it. A listener that does not notice it
+    /// would let caches answer for as long as the fault lasts.
     pub(super) async fn keep(&mut self, fault: Fault, run: &Run) {
         let detection = match fault {
             Fault::Overflow => return,
@@ -182,7 +181,12 @@ impl FaultInjector<'_> {
             0 => {}
             1 | 2 => sleep(Duration::from_millis(self.random.u64(1..50))).await,
             _ => {
-                run.liveness.not_live(DETECTION_LIMIT).await;
+                let limit = run.settings.deadline;
+                if !run.liveness.not_live(limit).await {
+                    run.tally.violation(Rule::NotLive, || {
+                        format!("the listener was live {limit:?} after the fault {fault} began, which still lasted")
+                    });
+                }
                 sleep(Duration::from_millis(self.random.u64(1..100))).await;
             }
         }
