@@ -223,14 +223,25 @@ async fn a_position_that_is_not_valid_any_more_is_a_resync() {
     let log = resumes(&mut account, &valid).await;
     assert_eq!(log, words(&lost), "beyond the limit");
 
-    let valid = account.position.clone().unwrap();
-    scene
-        .sql("ALTER TABLE users DISABLE TRIGGER ALL; ALTER TABLE users ENABLE TRIGGER ALL")
-        .await;
-    // Whether the source has noticed it yet or not, the client learns of it.
-    let mut client = Client::connect(&scene, Kind::Ws, "", Some(&valid)).await;
-    while !account.log.iter().any(|line| line.starts_with("resync")) {
-        account.read(&mut client).await;
+    // The source has noticed that the triggers were altered, or will while the client is connected.
+    let mut watching = Client::connect(&scene, Kind::Ws, "", None).await;
+    for is_noticed in [true, false] {
+        let valid = account.position.clone().unwrap();
+        account.read_to(&mut watching, "live").await;
+        account.take();
+        scene
+            .sql("ALTER TABLE users DISABLE TRIGGER ALL; ALTER TABLE users ENABLE TRIGGER ALL")
+            .await;
+        if is_noticed {
+            account.read_to(&mut watching, "resync").await;
+            account.take();
+        }
+        let mut client = Client::connect(&scene, Kind::Ws, "", Some(&valid)).await;
+        account.read_to(&mut client, "resync").await;
+        if is_noticed {
+            assert_eq!(account.take().0, words(&lost[..2]));
+        }
+        account.read_to(&mut client, "live").await;
     }
     scene.end().await;
 }
