@@ -159,6 +159,7 @@ impl Shared {
         let grant = self.authorize(request)?;
         grant.require_tables()?;
         let wanted = Wanted::of(request, self.limits.parameters, &grant)?;
+        wanted.check_watched(self.herald.watched())?;
         let continued = self.continued(&wanted, &grant);
         let admission = self.admit(request, transport)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.

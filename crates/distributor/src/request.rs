@@ -23,7 +23,7 @@ pub(crate) struct Wanted {
     /// The position to continue from.
     pub(crate) since: Option<String>,
     /// The tables, all of them if empty. Without a schema, those of any schema.
-    tables: Vec<(Option<String>, String)>,
+    tables: Vec<Named>,
 }
 
 impl Wanted {
@@ -106,18 +106,39 @@ impl Wanted {
 
     /// Returns whether the client asks for events of a table.
     pub(crate) fn includes(&self, table: &TableName) -> bool {
-        let mut tables = self.tables.iter();
-        self.tables.is_empty()
-            || tables.any(|(schema, name)| {
-                name == table.name()
-                    && schema
-                        .as_deref()
-                        .is_none_or(|schema| schema == table.schema())
-            })
+        self.tables.is_empty() || self.tables.iter().any(|wanted| is_of(wanted, table))
+    }
+
+    /// Refuses tables that are not watched: the client would wait for their events without end. `watched` is `None` if events of any
+    /// table may arrive.
+    pub(crate) fn check_watched(&self, watched: Option<&[TableName]>) -> Result<(), Refusal> {
+        let Some(watched) = watched else {
+            return Ok(());
+        };
+        let is_watched = |wanted: &&Named| watched.iter().any(|table| is_of(wanted, table));
+        match self.tables.iter().find(|wanted| !is_watched(wanted)) {
+            None => Ok(()),
+            Some((schema, name)) => {
+                let schema = schema
+                    .as_deref()
+                    .map_or(String::new(), |schema| format!("{schema}."));
+                Err(Refusal::unknown_table(format!(
+                    "the distributor does not watch the table {schema}{name}"
+                )))
+            }
+        }
     }
 }
 
-fn table(value: &str) -> Result<(Option<String>, String), Refusal> {
+/// The schema of a table, if it is given, and its name.
+type Named = (Option<String>, String);
+
+fn is_of((schema, name): &Named, table: &TableName) -> bool {
+    let mut schema = schema.iter();
+    name == table.name() && schema.all(|schema| schema == table.schema())
+}
+
+fn table(value: &str) -> Result<Named, Refusal> {
     let (schema, name) = match value.split_once('.') {
         Some((schema, name)) => (Some(schema), name),
         None => (None, value),
@@ -128,7 +149,7 @@ fn table(value: &str) -> Result<(Option<String>, String), Refusal> {
     }
 }
 
-fn with_table(filter: Filter, (schema, name): &(Option<String>, String)) -> Filter {
+fn with_table(filter: Filter, (schema, name): &Named) -> Filter {
     match schema {
         Some(schema) => filter.table(schema, name),
         None => filter.table_in_any_schema(name),

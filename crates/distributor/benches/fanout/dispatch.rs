@@ -70,7 +70,7 @@ fn once(router: &mut Router, subscriptions: &mut [Subscription]) -> Duration {
         router.publish(signal);
         let delivery = subscriptions[*place].try_recv().unwrap();
         bytes += attached(&delivery.events()[0], || {
-            delivery.events()[0].to_payload().unwrap()
+            delivery.events()[0].to_payload_of(None).unwrap()
         })
         .len();
     }
