@@ -9,6 +9,7 @@ use pgherald_core::{Channels, Result};
 
 use crate::distributor::Distributor;
 use crate::limits::Limits;
+use crate::page::{LivePage, Page};
 use crate::pattern::Patterns;
 
 /// Configures a [`Distributor`]; see [`Distributor::builder`].
@@ -18,6 +19,7 @@ pub struct DistributorBuilder {
     herald: Arc<Herald>,
     channels: Option<(Channels, Patterns)>,
     limits: Limits,
+    page: Option<LivePage>,
 }
 
 impl DistributorBuilder {
@@ -26,6 +28,7 @@ impl DistributorBuilder {
             herald,
             channels: None,
             limits: Limits::default(),
+            page: None,
         }
     }
 
@@ -46,10 +49,17 @@ impl DistributorBuilder {
         self
     }
 
+    /// Serves the live page at `/`, and the operator API behind it. Without this, there is neither.
+    pub fn page(mut self, page: LivePage) -> Self {
+        self.page = Some(page);
+        self
+    }
+
     /// Builds the distributor.
     ///
     /// # Errors
-    /// If a limit of clients or of the buffer is 0, or a time is under a millisecond or over a day.
+    /// If a limit of clients or of the buffer is 0, or a time is under a millisecond or over a day. With a live page, if no runtime
+    /// runs on this thread.
     pub fn build(self) -> Result<Distributor> {
         let Limits {
             clients,
@@ -88,6 +98,13 @@ impl DistributorBuilder {
                 )));
             }
         }
-        Ok(Distributor::new(self.herald, self.channels, self.limits))
+        let page = self.page.map(|page| Page::start(&self.herald, page));
+        let page = page.transpose()?;
+        Ok(Distributor::new(
+            self.herald,
+            self.channels,
+            self.limits,
+            page,
+        ))
     }
 }

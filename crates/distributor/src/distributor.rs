@@ -11,8 +11,10 @@ use tokio::sync::watch;
 
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
+use crate::connected::Target;
 use crate::feed::{Feed, Switch};
 use crate::limits::Limits;
+use crate::page::Page;
 use crate::pattern::Patterns;
 use crate::refusal::Refusal;
 use crate::{request, routes};
@@ -37,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) channels: Option<(Channels, Patterns)>,
     pub(crate) limits: Limits,
     clients: Clients,
+    page: Option<Page>,
     /// Whether the distributor shuts down.
     off: watch::Sender<bool>,
 }
@@ -51,6 +54,7 @@ impl Distributor {
         herald: Arc<Herald>,
         channels: Option<(Channels, Patterns)>,
         limits: Limits,
+        page: Option<Page>,
     ) -> Self {
         Self {
             shared: web::Data::new(Shared {
@@ -58,13 +62,15 @@ impl Distributor {
                 channels,
                 limits,
                 clients: Clients::default(),
+                page,
                 off: watch::Sender::new(false),
             }),
         }
     }
 
     /// Adds the routes to an application, or to a scope of it: `/up`, `/v1/events`, `/v1/ws`, and `/pgpubsub/{channel}` if there
-    /// are [channels](DistributorBuilder::channels).
+    /// are [channels](DistributorBuilder::channels). With a [live page](DistributorBuilder::page), also `/`, `/page`, `/v1/status` and
+    /// `/v1/groups`.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         routes::configure(&self.shared, config);
     }
@@ -95,7 +101,17 @@ impl Shared {
             return Err(Refusal::shutting_down());
         }
         let address = request.peer_addr().map(|address| address.ip());
-        self.clients.admit(address, &self.limits)
+        self.clients
+            .admit(address, Target::of(request), &self.limits)
+    }
+
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Returns the live page, if there is one.
+    pub(crate) fn page(&self) -> Result<&Page, Refusal> {
+        self.page.as_ref().ok_or_else(Refusal::no_page)
     }
 
     /// Admits a client of `/v1` and opens its feed.
@@ -110,6 +126,7 @@ impl Shared {
             .attaching();
         let subscription = self.herald.open(filter, options).await;
         let subscription = subscription.map_err(|_| Refusal::shutting_down())?;
+        admission.subscribed(&subscription);
         let feed = Feed::new(
             subscription,
             self.herald.health(),

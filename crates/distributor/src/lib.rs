@@ -35,10 +35,12 @@
 
 mod builder;
 mod clients;
+mod connected;
 mod distributor;
 mod feed;
 mod limits;
 mod message;
+mod page;
 mod pattern;
 mod phase;
 mod refusal;
@@ -50,3 +52,4 @@ mod sse;
 pub use builder::DistributorBuilder;
 pub use distributor::Distributor;
 pub use limits::{Limits, WhenSlow};
+pub use page::LivePage;

@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, Result, web};
 use pgherald_core::ChannelName;
 
 use crate::distributor::Shared;
+use crate::page;
 use crate::refusal::Refusal;
 use crate::socket::{self, Channel, check_upgrade};
 use crate::sse;
@@ -19,6 +20,9 @@ pub(crate) fn configure(state: &State, config: &mut web::ServiceConfig) {
     config
         .route("/v1/events", web::get().to(events))
         .route("/v1/ws", web::get().to(ws));
+    if state.page().is_ok() {
+        page::configure(config);
+    }
 }
 
 /// Whether the process answers, as in PGCacheWatch.

@@ -12,7 +12,10 @@ const MANY_FAILING: i64 = 1_000;
 
 /// A problem of a group, which prevents or delays the effects of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "the command and the live page describe each one")]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "the command and the live page describe each one"
+)]
 pub enum Problem {
     /// An operator has paused the group.
     Paused,
