@@ -7,6 +7,7 @@ use pgherald_actors::Herald;
 use pgherald_core::__private::host::errors;
 use pgherald_core::{Channels, Result};
 
+use crate::access::{Access, Authority, Origins};
 use crate::distributor::Distributor;
 use crate::limits::Limits;
 use crate::page::{LivePage, Page};
@@ -18,6 +19,8 @@ use crate::pattern::Patterns;
 pub struct DistributorBuilder {
     herald: Arc<Herald>,
     channels: Option<(Channels, Patterns)>,
+    access: Option<Access>,
+    origins: Origins,
     limits: Limits,
     page: Option<LivePage>,
 }
@@ -27,6 +30,8 @@ impl DistributorBuilder {
         Self {
             herald,
             channels: None,
+            access: None,
+            origins: Origins::default(),
             limits: Limits::default(),
             page: None,
         }
@@ -40,6 +45,21 @@ impl DistributorBuilder {
         patterns: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
         self.channels = Some((channels, Patterns::new(patterns)));
+        self
+    }
+
+    /// Serves the clients that `access` accepts, from any address. Without this, only clients on the same machine are served.
+    ///
+    /// A reverse proxy on the same machine is such a client, and so are all of its clients.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Allows pages of these origins, such as `https://app.example.com`, to use the distributor from a browser. Pages from the
+    /// distributor's own host always may. Replaces the origins of earlier calls.
+    pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.origins = Origins::new(origins);
         self
     }
 
@@ -58,8 +78,8 @@ impl DistributorBuilder {
     /// Builds the distributor.
     ///
     /// # Errors
-    /// If a limit of clients or of the buffer is 0, or a time is under a millisecond or over a day. With a live page, if no runtime
-    /// runs on this thread.
+    /// If an origin is not a scheme and a host, such as `https://app.example.com`. If a limit of clients or of the buffer is 0, or a
+    /// time is under a millisecond or over a day. With a live page, if no runtime runs on this thread.
     pub fn build(self) -> Result<Distributor> {
         let Limits {
             clients,
@@ -98,13 +118,15 @@ impl DistributorBuilder {
                 )));
             }
         }
+        self.origins.validate()?;
+        let authority = Authority::new(self.access, self.origins);
         let page = self.page.map(|page| Page::start(&self.herald, page));
-        let page = page.transpose()?;
         Ok(Distributor::new(
             self.herald,
             self.channels,
+            authority,
             self.limits,
-            page,
+            page.transpose()?,
         ))
     }
 }

@@ -9,6 +9,7 @@ use pgherald_core::__private::host::events::Attaches;
 use pgherald_core::{Channels, Overflow, SubscriptionOptions};
 use tokio::sync::watch;
 
+use crate::access::{Authority, Grant};
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
 use crate::connected::Target;
@@ -37,6 +38,7 @@ pub struct Distributor {
 pub(crate) struct Shared {
     herald: Arc<Herald>,
     pub(crate) channels: Option<(Channels, Patterns)>,
+    authority: Authority,
     pub(crate) limits: Limits,
     clients: Clients,
     page: Option<Page>,
@@ -53,6 +55,7 @@ impl Distributor {
     pub(crate) fn new(
         herald: Arc<Herald>,
         channels: Option<(Channels, Patterns)>,
+        authority: Authority,
         limits: Limits,
         page: Option<Page>,
     ) -> Self {
@@ -60,6 +63,7 @@ impl Distributor {
             shared: web::Data::new(Shared {
                 herald,
                 channels,
+                authority,
                 limits,
                 clients: Clients::default(),
                 page,
@@ -92,12 +96,23 @@ impl Distributor {
 }
 
 impl Shared {
-    pub(crate) fn switch(&self) -> Switch {
-        Switch::new(self.off.subscribe(), self.limits.retry_spread)
+    /// Makes the switch of a stream with this grant.
+    pub(crate) fn switch(&self, grant: &Grant) -> Switch {
+        Switch::new(
+            self.off.subscribe(),
+            grant.validity().clone(),
+            self.limits.retry_spread,
+        )
+    }
+
+    /// Returns what the client of a request may do, or refuses the request. Every route but those about the process itself asks
+    /// this first.
+    pub(crate) fn authorize(&self, request: &HttpRequest) -> Result<Grant, Refusal> {
+        self.authority.authorize(request)
     }
 
     pub(crate) fn admit(&self, request: &HttpRequest) -> Result<Admission, Refusal> {
-        if self.switch().is_off() {
+        if *self.off.borrow() {
             return Err(Refusal::shutting_down());
         }
         let address = request.peer_addr().map(|address| address.ip());
@@ -116,7 +131,10 @@ impl Shared {
 
     /// Admits a client of `/v1` and opens its feed.
     pub(crate) async fn open(&self, request: &HttpRequest) -> Result<(Admission, Feed), Refusal> {
-        let filter = request::filter(request.query_string(), self.limits.parameters)?;
+        let grant = self.authorize(request)?;
+        grant.require_tables()?;
+        let filter = request::filter(request.query_string(), self.limits.parameters, &grant)?;
+        let filter = grant.narrow(filter);
         let admission = self.admit(request)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
         let options = SubscriptionOptions::new(NAME)
@@ -130,7 +148,8 @@ impl Shared {
         let feed = Feed::new(
             subscription,
             self.herald.health(),
-            self.switch(),
+            self.switch(&grant),
+            grant,
             &self.limits,
         );
         Ok((admission, feed))

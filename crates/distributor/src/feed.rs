@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
 
-use pgherald_core::{Delivery, Health, Subscription};
+use pgherald_core::{Delivery, Event, Health, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::access::{Grant, Validity, View};
 use crate::limits::{Limits, WhenSlow};
 use crate::message::{Message, has_lagged};
 use crate::phase::{Announcement, Phase, Waiting};
+use crate::refusal::Refusal;
 
 /// What to send to a client.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) enum Closing {
     Shutdown { retry: Duration },
     /// The client was too slow. It should come back and read again.
     Lagged,
+    /// The client's token is not valid any more. It should come back with another one.
+    Expired,
 }
 
 impl Closing {
@@ -35,30 +39,48 @@ impl Closing {
         match self {
             Self::Shutdown { retry } => Message::closing("shutdown", retry),
             Self::Lagged => Message::closing("lagged", Duration::ZERO),
+            Self::Expired => Message::closing("expired", Duration::ZERO),
+        }
+    }
+
+    /// Returns the answer to a request that has no stream yet.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::Expired => Refusal::expired(),
+            Self::Shutdown { .. } | Self::Lagged => Refusal::shutting_down(),
         }
     }
 }
 
-/// Tells streams that the distributor shuts down.
+/// Tells a stream that the distributor shuts down, or that the client's token is not valid any more.
 #[derive(Clone, Debug)]
 pub(crate) struct Switch {
     receiver: watch::Receiver<bool>,
+    validity: Validity,
     spread: Duration,
 }
 
 impl Switch {
-    pub(crate) fn new(receiver: watch::Receiver<bool>, spread: Duration) -> Self {
-        Self { receiver, spread }
+    pub(crate) fn new(
+        receiver: watch::Receiver<bool>,
+        validity: Validity,
+        spread: Duration,
+    ) -> Self {
+        Self {
+            receiver,
+            validity,
+            spread,
+        }
     }
 
-    pub(crate) fn is_off(&self) -> bool {
-        *self.receiver.borrow()
-    }
-
-    /// Waits for the shutdown. Cancel safe.
+    /// Waits for the end of the stream. Cancel safe.
     pub(crate) async fn off(&mut self) -> Closing {
-        // An error means that the distributor is gone, which no route can outlive.
-        let _ = self.receiver.wait_for(|is_off| *is_off).await;
+        tokio::select! {
+            biased;
+            () = self.validity.over() => return Closing::Expired,
+            // An error means that the distributor is gone, which no route can outlive.
+            _ = self.receiver.wait_for(|is_off| *is_off) => {}
+        }
         self.closing()
     }
 
@@ -76,6 +98,7 @@ pub(crate) struct Feed {
     subscription: Subscription,
     health: watch::Receiver<Health>,
     switch: Switch,
+    grant: Grant,
     heartbeat: Interval,
     when_slow: WhenSlow,
     phase: Phase,
@@ -89,6 +112,7 @@ impl Feed {
         subscription: Subscription,
         mut health: watch::Receiver<Health>,
         switch: Switch,
+        grant: Grant,
         limits: &Limits,
     ) -> Self {
         let mut heartbeat = interval(limits.heartbeat);
@@ -100,6 +124,7 @@ impl Feed {
             subscription,
             health,
             switch,
+            grant,
             heartbeat,
             when_slow: limits.when_slow,
             phase: Phase::default(),
@@ -165,8 +190,21 @@ impl Feed {
                 self.announce(announced);
             }
         }
+        let mut reported: Vec<&Event> = Vec::new();
         for event in delivery.events().iter() {
-            match Message::event(event) {
+            let columns = match self.grant.view(event) {
+                View::Event(columns) => columns,
+                View::Hidden => continue,
+                View::Resync => {
+                    // All changes of a delivery are committed, so one resync of a table stands for all of them.
+                    if !reported.iter().any(|known| is_of_same_table(known, event)) {
+                        self.pending.push_back(Message::resync_of_table(event));
+                        reported.push(event);
+                    }
+                    continue;
+                }
+            };
+            match Message::event(event, columns) {
                 Some(message) => self.pending.push_back(message),
                 // Decoding has checked that columns are JSON.
                 None => tracing::error!(%event, "the event cannot be encoded"),
@@ -191,6 +229,10 @@ impl Feed {
             .map(|announced| Message::announcement(announced, None));
         self.pending.extend(messages);
     }
+}
+
+fn is_of_same_table(one: &Event, other: &Event) -> bool {
+    (one.schema(), one.table()) == (other.schema(), other.table())
 }
 
 /// Waits until the health has changed. A listener that is gone does not change any more.

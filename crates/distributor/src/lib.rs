@@ -33,11 +33,13 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod access;
 mod builder;
 mod clients;
 mod connected;
 mod distributor;
 mod feed;
+mod forms;
 mod limits;
 mod message;
 mod page;
@@ -49,6 +51,7 @@ mod routes;
 mod socket;
 mod sse;
 
+pub use access::{Access, Grant, Rights, TableRights};
 pub use builder::DistributorBuilder;
 pub use distributor::Distributor;
 pub use limits::{Limits, WhenSlow};

@@ -9,6 +9,8 @@ use pgherald_core::__private::host::events::{ToPayload, attached};
 use pgherald_core::{Error, ErrorKind, Event, Resync};
 use serde::Serialize;
 
+use crate::access::Columns;
+use crate::forms::Forms;
 use crate::phase::Announcement;
 
 /// The version of the contract.
@@ -50,6 +52,8 @@ enum Content<'a> {
 struct Scope<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tables: Option<[String; 1]>,
 }
 
 /// An encoded message. Clones share its bytes.
@@ -105,6 +109,7 @@ impl Message {
                 lost: if has_lagged { 0 } else { missed },
                 scope: Scope {
                     channel: resync.channel().map(|channel| channel.as_str()),
+                    tables: None,
                 },
             };
             messages.push(Self::of("resync", &content));
@@ -125,10 +130,32 @@ impl Message {
         Self::of("closing", &Content::Closing { reason, retry_ms })
     }
 
-    /// The change of a row. It is encoded once for all clients. `None` if its columns are no JSON.
-    pub(crate) fn event(event: &Event) -> Option<Self> {
-        attached(event, || {
-            let payload = event.to_payload().ok()?;
+    /// The resync in place of an event that does not show whether the client may receive it. It has no key and no count, which
+    /// could be those of rows that the client may not receive.
+    pub(crate) fn resync_of_table(event: &Event) -> Self {
+        let table = match event.schema() {
+            Some(schema) => format!("{schema}.{}", event.table()),
+            None => event.table().to_owned(),
+        };
+        let content = Content::Resync {
+            reasons: &["rows_unknown"],
+            lost: 0,
+            scope: Scope {
+                channel: None,
+                tables: Some([table]),
+            },
+        };
+        Self::of("resync", &content)
+    }
+
+    /// The change of a row, with these columns. It is encoded once for all clients that receive the same columns. `None` if its
+    /// columns are no JSON.
+    pub(crate) fn event(event: &Event, columns: Option<&Columns>) -> Option<Self> {
+        let forms: Arc<Forms> = attached(event, Arc::default);
+        forms.get(columns, || {
+            let keeps = columns.map(|columns| |name: &str| columns.contains(name));
+            let keeps = keeps.as_ref().map(|keeps| keeps as &dyn Fn(&str) -> bool);
+            let payload = event.to_payload_of(keeps).ok()?;
             let json = format!(r#"{{"type":"event","event":{payload}}}"#);
             Some(Self::encoded("event", json))
         })
@@ -205,14 +232,14 @@ mod tests {
             .columns_json("{\"a\":\n\nevent: forged\r\rdata: 1\r\n}")
             .build();
         assert!(
-            Message::event(&event).is_none(),
+            Message::event(&event, None).is_none(),
             "{:?}",
-            Message::event(&event)
+            Message::event(&event, None)
         );
         let event = Event::builder("public", "t", Operation::Insert)
             .columns_json("{\"a\":\n\n1\r\n}")
             .build();
-        let sse = Message::event(&event).unwrap().sse();
+        let sse = Message::event(&event, None).unwrap().sse();
         let text = std::str::from_utf8(&sse).unwrap();
         let body = text.strip_suffix("\n\n").unwrap();
         assert!(!body.contains("\n\n") && !body.contains('\r'), "{text:?}");

@@ -1,7 +1,7 @@
 //! Patterns of names: `*` stands for any text, all other characters for themselves.
 
 /// A list of patterns. A name is allowed if one of them matches.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Patterns(Vec<String>);
 
 impl Patterns {
@@ -14,7 +14,8 @@ impl Patterns {
     }
 }
 
-fn matches(pattern: &str, name: &str) -> bool {
+/// Whether a name matches a pattern.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|start| name.strip_prefix(start)) else {
         return false;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -45,6 +45,41 @@ impl Refusal {
 
     pub(crate) fn bad_channel(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_channel", message)
+    }
+
+    /// The request has no credentials.
+    pub(crate) fn unauthorized() -> Self {
+        let message = "this distributor requires a token: send the header Authorization: Bearer TOKEN, or a ticket from POST \
+            /v1/ticket in the query";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    /// No access is configured, and the client is on another machine.
+    pub(crate) fn not_local() -> Self {
+        let message = "this distributor serves clients on its own machine only, because it has no access tokens; configure them: \
+            pgherald serve --tokens FILE, or DistributorBuilder::access";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    pub(crate) fn expired() -> Self {
+        let message = "the token has expired; get a new one";
+        Self::new(StatusCode::UNAUTHORIZED, "expired_token", message)
+    }
+
+    pub(crate) fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(crate) fn bad_origin() -> Self {
+        let message = "pages of this origin may not use the distributor; allow the origin: pgherald serve --origin URL, or \
+            DistributorBuilder::origins";
+        Self::new(StatusCode::FORBIDDEN, "bad_origin", message)
+    }
+
+    pub(crate) fn bad_host() -> Self {
+        let message = "without access tokens, the distributor answers only to localhost and loopback addresses as host; address it \
+            as such, or configure access tokens";
+        Self::new(StatusCode::FORBIDDEN, "bad_host", message)
     }
 
     pub(crate) fn forbidden_channel() -> Self {
@@ -99,6 +134,9 @@ impl ResponseError for Refusal {
         let mut response = HttpResponse::build(self.status);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         let error = Problem {
             code: self.code,

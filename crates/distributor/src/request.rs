@@ -6,13 +6,16 @@
 use actix_web::web;
 use pgherald_core::{Filter, Key, Operation, RowKey, TableName};
 
+use crate::access::Grant;
 use crate::refusal::Refusal;
 
 /// The prefix of a parameter for the value of a column.
 const COLUMN: &str = "column.";
 
 /// Parses a query such as `table=public.users&operation=insert&key=7`.
-pub(crate) fn filter(query: &str, parameters: usize) -> Result<Filter, Refusal> {
+///
+/// Refuses a filter for events that the client may not receive, so that a client does not wait for them.
+pub(crate) fn filter(query: &str, parameters: usize, grant: &Grant) -> Result<Filter, Refusal> {
     let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
         .map_err(|error| Refusal::bad_filter(format!("the query is malformed: {error}")))?;
     if pairs.len() > parameters {
@@ -27,14 +30,21 @@ pub(crate) fn filter(query: &str, parameters: usize) -> Result<Filter, Refusal> 
         filter = match (&**name, name.strip_prefix(COLUMN)) {
             ("table", _) => {
                 tables += 1;
-                with_table(filter, value)?
+                with_table(filter, value, grant)?
             }
-            ("operation", _) => filter.operations(operation(value)?),
+            ("operation", _) => {
+                let operation = operation(value)?;
+                grant.require_operation(operation)?;
+                filter.operations(operation)
+            }
             ("key", _) => {
                 has_key = true;
                 filter.key(&key(value)?)
             }
-            (_, Some(column)) if !column.is_empty() => filter.column(column, value),
+            (_, Some(column)) if !column.is_empty() => {
+                grant.require_column(column, value)?;
+                filter.column(column, value)
+            }
             _ => {
                 return Err(Refusal::bad_filter(format!(
                     "unknown parameter {name:?}; the parameters are table, operation, key and column.NAME"
@@ -50,7 +60,7 @@ pub(crate) fn filter(query: &str, parameters: usize) -> Result<Filter, Refusal> 
     }
 }
 
-fn with_table(filter: Filter, value: &str) -> Result<Filter, Refusal> {
+fn with_table(filter: Filter, value: &str, grant: &Grant) -> Result<Filter, Refusal> {
     let checked = |schema: &str, name: &str| match TableName::new(schema, name) {
         Ok(_) => Ok(()),
         Err(error) => Err(Refusal::bad_filter(error.chain())),
@@ -58,10 +68,12 @@ fn with_table(filter: Filter, value: &str) -> Result<Filter, Refusal> {
     match value.split_once('.') {
         Some((schema, name)) => {
             checked(schema, name)?;
+            grant.require_table(Some(schema), name)?;
             Ok(filter.table(schema, name))
         }
         None => {
             checked("public", value)?;
+            grant.require_table(None, value)?;
             Ok(filter.table_in_any_schema(value))
         }
     }
@@ -103,9 +115,12 @@ mod tests {
     use pgherald_core::{Event, Operation};
 
     use super::filter;
+    use crate::access::Grant;
 
     fn matches(query: &str, event: &Event) -> bool {
-        filter(query, 64).unwrap().matches(event)
+        filter(query, 64, &Grant::everything())
+            .unwrap()
+            .matches(event)
     }
 
     #[test]
@@ -165,7 +180,7 @@ mod tests {
             "table=a&key=",
             &["operation=insert"; 65].join("&"),
         ] {
-            let refusal = filter(query, 64).expect_err(query);
+            let refusal = filter(query, 64, &Grant::everything()).expect_err(query);
             assert_eq!(refusal.code(), "bad_filter", "{query}");
         }
     }

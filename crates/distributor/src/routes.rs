@@ -38,6 +38,7 @@ async fn pgpubsub(
     body: web::Payload,
 ) -> Result<HttpResponse> {
     check_upgrade(&request)?;
+    let grant = state.authorize(&request)?;
     let channel = ChannelName::new(&*channel);
     let channel = channel.map_err(|error| Refusal::bad_channel(error.chain()))?;
     let channels = state.channels.as_ref();
@@ -45,12 +46,13 @@ async fn pgpubsub(
     if !allowed.allow(channel.as_str()) {
         return Err(Refusal::forbidden_channel().into());
     }
+    grant.require_channel(channel.as_str())?;
     let admission = state.admit(&request)?;
     let limit = state.limits.upgrade;
-    let mut switch = state.switch();
+    let mut switch = state.switch(&grant);
     // The socket is accepted after the server has confirmed LISTEN, so the client misses nothing after its connect.
     let confirmed = tokio::select! {
-        _ = switch.off() => return Err(Refusal::shutting_down().into()),
+        closing = switch.off() => return Err(closing.refusal().into()),
         confirmed = tokio::time::timeout(limit, channels.listen(channel)) => confirmed,
     };
     let confirmed = confirmed.map_err(|_| Refusal::not_confirmed(limit))?;

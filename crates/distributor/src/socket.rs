@@ -17,6 +17,9 @@ use crate::feed::{Closing, Feed, Next, Switch};
 use crate::limits::Limits;
 use crate::refusal::Refusal;
 
+/// The close code for a client whose token is not valid any more.
+const EXPIRED: u16 = 4401;
+
 /// The close code for a client that was too slow.
 const LAGGED: u16 = 4408;
 
@@ -40,6 +43,7 @@ impl Outgoing for Feed {
                 let code = match closing {
                     Closing::Shutdown { .. } => CloseCode::Restart,
                     Closing::Lagged => CloseCode::Other(LAGGED),
+                    Closing::Expired => CloseCode::Other(EXPIRED),
                 };
                 Frame::Close(code.into(), Some(closing.message().json()))
             }
@@ -61,7 +65,10 @@ impl Outgoing for Channel {
         };
         tokio::select! {
             biased;
-            _ = self.switch.off() => closing(CloseCode::Restart, "the server shuts down"),
+            off = self.switch.off() => match off {
+                Closing::Expired => closing(CloseCode::Other(EXPIRED), "the token is not valid any more"),
+                _ => closing(CloseCode::Restart, "the server shuts down"),
+            },
             received = self.payloads.recv() => match received {
                 Ok(payload) => Frame::Text(ByteString::from(&*payload)),
                 Err(PayloadsEnded::Lagged) => closing(CloseCode::Other(LAGGED), "too slow, payloads were dropped"),

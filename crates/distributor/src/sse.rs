@@ -65,6 +65,6 @@ fn last(closing: Closing) -> Bytes {
             let retry = format!("retry: {}\n", retry.as_millis());
             [retry.as_bytes(), &block].concat().into()
         }
-        Closing::Lagged => block,
+        Closing::Lagged | Closing::Expired => block,
     }
 }

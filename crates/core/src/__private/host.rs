@@ -8,7 +8,9 @@ pub use crate::error::host as errors;
 
 /// Parts of sources and listeners.
 pub mod events {
-    pub use super::super::parts::{Attaches, Receive, Split, ToPayload, Watches, attached};
+    pub use super::super::parts::{
+        Attaches, ColumnTexts, Receive, Split, ToPayload, Watches, attached,
+    };
     pub use crate::event::decode::Decoder;
     pub use crate::router::Router;
     pub use crate::router::subscription::SubscriptionObserver;

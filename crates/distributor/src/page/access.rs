@@ -2,6 +2,7 @@
 
 use actix_web::HttpRequest;
 
+use crate::access::Grant;
 use crate::distributor::Shared;
 use crate::refusal::Refusal;
 
@@ -9,25 +10,22 @@ use crate::refusal::Refusal;
 /// only after a preflight request, which is refused.
 pub(super) const HEADER: &str = "x-pgherald-operator";
 
-/// A person who may see the page's data.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Viewer {
-    pub(super) may_operate: bool,
-}
-
-/// Returns what the sender of a request may do.
-pub(super) fn viewer(_state: &Shared, _request: &HttpRequest) -> Result<Viewer, Refusal> {
-    Ok(Viewer { may_operate: true })
+/// Returns what the sender of a request may do, or refuses a request of a sender that may not see the state of the distributor.
+pub(super) fn viewer(state: &Shared, request: &HttpRequest) -> Result<Grant, Refusal> {
+    let grant = state.authorize(request)?;
+    grant.require_observe()?;
+    Ok(grant)
 }
 
 /// Refuses a request of which the sender may not operate, or that another site may have sent.
-pub(super) fn operator(state: &Shared, request: &HttpRequest) -> Result<(), Refusal> {
-    if request
-        .headers()
-        .get(HEADER)
-        .is_none_or(|value| value != "1")
-    {
-        return Err(Refusal::foreign(HEADER));
+pub(super) fn operator(state: &Shared, request: &HttpRequest) -> Result<Grant, Refusal> {
+    let grant = state.authorize(request)?;
+    if !grant.may_operate() {
+        return Err(Refusal::forbidden("the token lacks the right \"operate\""));
     }
-    viewer(state, request).map(drop)
+    let header = request.headers().get(HEADER);
+    match header.is_some_and(|value| value == "1") {
+        true => Ok(grant),
+        false => Err(Refusal::foreign(HEADER)),
+    }
 }

@@ -178,7 +178,7 @@ async fn operate(
     path: web::Path<(String, String)>,
     body: web::Bytes,
 ) -> Result<HttpResponse, Refusal> {
-    access::operator(&state, &request)?;
+    let operator = access::operator(&state, &request)?;
     let (name, operation) = path.into_inner();
     let ids = match &*operation {
         "pause" | "resume" => None,
@@ -203,13 +203,10 @@ async fn operate(
     })
     .await?;
     database.expire();
-    let sender = request.peer_addr().map(|address| address.ip());
+    let address = request.peer_addr().map(|address| address.ip());
     tracing::info!(
-        group = name,
-        operation,
-        changed,
-        ?sender,
-        "operation on a group by the live page"
+        group = name, operation, changed, operator = operator.name(), ?address,
+        "an operator changed a group by the live page"
     );
     Ok(assets::no_store(HttpResponse::Ok()).json(Changed { changed }))
 }

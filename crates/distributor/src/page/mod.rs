@@ -88,7 +88,7 @@ async fn status(state: web::Data<Shared>, request: HttpRequest) -> Result<HttpRe
         Some(database) => Some(Arc::clone(database).snapshot().await),
         None => None,
     };
-    let status = status::Status::new(&state, page, database.as_deref(), viewer.may_operate);
+    let status = status::Status::new(&state, page, database.as_deref(), viewer.may_operate());
     Ok(assets::no_store(HttpResponse::Ok()).json(status))
 }
 

@@ -158,7 +158,7 @@ impl Scene {
     ) -> (u16, String, BufReader<TcpStream>) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let request =
-            format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut lines = BufReader::new(stream);
         let mut head = String::new();
