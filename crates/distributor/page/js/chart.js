@@ -32,3 +32,9 @@ export function bars(slots, tone) {
   };
   return { chart, draw };
 }
+
+/** Events per second, from the last two complete slots. The current one is not complete. */
+export function recentRate(events, seconds) {
+  const complete = events.slice(0, -1).slice(-2);
+  return complete.reduce((sum, number) => sum + number, 0) / (Math.max(1, complete.length) * seconds);
+}

@@ -1,5 +1,6 @@
 /** The verdict, the figures, the time line and the changes of health. */
 
+import { recentRate } from "./chart.js";
 import { Table, byId, el, setAttribute, setText, svg, text } from "./dom.js";
 import { bytes, clock, count, duration, millis, percent, rate, since, whole } from "./format.js";
 
@@ -7,11 +8,14 @@ import { bytes, clock, count, duration, millis, percent, rate, since, whole } fr
 const WIDTH = 1_000;
 /** The least width of an interruption, so that a short one is visible. */
 const LEAST = 5;
+/** The parts of the axis, by the seconds that it covers. */
+const DIVISIONS = { 300: 5, 900: 3, 3_600: 4, 86_400: 4 };
 
 export class Health {
   #status;
   #answered;
   #failure;
+  #hasSpan = false;
   #figures = new Map();
   #timeline = svg("svg", { viewBox: `0 0 ${WIDTH} 28`, preserveAspectRatio: "none", role: "img", class: "timeline" });
   #changes;
@@ -40,12 +44,21 @@ export class Health {
 
   update(status) {
     [this.#status, this.#answered, this.#failure] = [status, Date.now(), undefined];
+    this.#chooseSpan();
     this.tick();
     this.#showFigures();
     this.#draw();
     const entries = status.history.map((entry, index) => ({ ...entry, index }));
     this.#changes.update(entries.reverse());
     setText(byId("changes-summary"), `Changes (${entries.length})`);
+  }
+
+  /** Begins with the shortest span that covers the history, up to an hour. Afterwards, the reader chooses. */
+  #chooseSpan() {
+    if (this.#hasSpan) return;
+    this.#hasSpan = true;
+    const age = since(this.#status.started, new Date(this.#status.at).getTime());
+    byId("span").value = [300, 900].find((span) => age < span) ?? 3_600;
   }
 
   /** The distributor has not answered. */
@@ -91,10 +104,7 @@ export class Health {
 
   #showFigures() {
     const { rates, clients, database } = this.#status;
-    // The current slot is incomplete, so the rate is that of the last two complete ones.
-    const recent = sum(rates.tables.flatMap((table) => table.events.slice(-3, -1)));
-    const covered = Math.min(2, Math.max(0, Math.max(0, ...rates.tables.map((table) => table.events.length)) - 1));
-    const now = covered === 0 ? 0 : recent / (covered * rates.slot_seconds);
+    const now = sum(rates.tables.map((table) => recentRate(table.events, rates.slot_seconds)));
     const total = sum(rates.tables.map((table) => table.total)) + rates.others;
     this.#figure("Events", `${rate(now)}/s`, `${whole(total)} since the start`);
     const minute = Math.ceil(60 / rates.slot_seconds);
@@ -110,15 +120,18 @@ export class Health {
       return;
     }
     const worst = database.groups.toSorted((one, other) => other.lag_seconds - one.lag_seconds)[0];
-    const lag = worst === undefined || worst.lag_events === 0 ? ["none", "all groups are up to date"] : [duration(worst.lag_seconds), worst.name];
-    this.#figure("Lag", ...lag, worst?.lag_seconds > 300 ? "bad" : undefined);
+    const isCaughtUp = worst === undefined || worst.lag_events === 0;
+    const lag = isCaughtUp ? ["none", "all groups are up to date"] : [duration(worst.lag_seconds), worst.name];
+    // Numbers of an earlier read say so.
+    const age = database.error === null || database.age_seconds === null ? undefined : `${duration(database.age_seconds)} ago`;
+    this.#figure("Lag", lag[0], age ?? lag[1], worst?.lag_seconds > 300 ? "bad" : undefined);
     const dead = sum(database.groups.map((group) => group.dead_letters));
     const failing = sum(database.groups.map((group) => group.failing));
-    this.#figure("Dead letters", whole(dead), failing > 0 ? `${whole(failing)} failing` : "none is failing", dead > 0 ? "warn" : undefined);
+    this.#figure("Dead letters", whole(dead), age ?? (failing > 0 ? `${whole(failing)} failing` : "none is failing"), dead > 0 ? "warn" : undefined);
     if (database.outbox !== null) {
       const { bytes: size, max_bytes: most } = database.outbox;
       const share = most === 0 ? 0 : size / most;
-      this.#figure("Outbox", bytes(size), `${percent(share)} of the limit`, share >= 1 ? "bad" : share >= 0.8 ? "warn" : undefined);
+      this.#figure("Outbox", bytes(size), age ?? `${percent(share)} of the limit`, share >= 1 ? "bad" : share >= 0.8 ? "warn" : undefined);
     }
   }
 
@@ -137,19 +150,20 @@ export class Health {
     const x = (at) => ((Math.min(Math.max(at, begin), end) - begin) / span) * WIDTH;
     const { segments, resyncs } = course(this.#status, end);
     const shown = segments.filter((one) => one.to > begin);
-    const parts = shown.map(({ from, to, state }) => {
+    const stretches = shown.map(({ from, to, state }) => {
       const width = Math.max(x(to) - x(from), state === "down" ? LEAST : 0);
       const left = Math.min(x(from), WIDTH - width);
       const kind = state === "live" ? "good" : state === "down" ? "bad" : "quiet";
       return { kind, shape: svg("rect", { class: kind, x: left, y: 0, width, height: 28 }) };
     });
     // Interruptions lie above, because a short one is drawn wider than it was.
-    parts.sort((one, other) => Number(one.kind === "bad") - Number(other.kind === "bad"));
+    stretches.sort((one, other) => Number(one.kind === "bad") - Number(other.kind === "bad"));
     const marks = resyncs.filter((at) => at > begin).map((at) => svg("rect", { class: "mark", x: x(at) - 1.5, y: 0, width: 3, height: 9 }));
-    this.#timeline.replaceChildren(...parts.map((part) => part.shape), ...marks);
+    this.#timeline.replaceChildren(...stretches.map((one) => one.shape), ...marks);
     setAttribute(this.#timeline, "aria-label", summary(shown, resyncs, begin, end));
-    const axis = [1, 0.75, 0.5, 0.25].map((share) => el("span", {}, `−${shortSpan((span * share) / 1_000)}`));
-    byId("axis").replaceChildren(...axis, el("span", {}, "now"));
+    const parts = DIVISIONS[span / 1_000];
+    const label = (_, index) => el("span", {}, `−${shortSpan(((span / 1_000) * (parts - index)) / parts)}`);
+    byId("axis").replaceChildren(...Array.from({ length: parts }, label), el("span", {}, "now"));
   }
 }
 
@@ -183,8 +197,7 @@ function summary(segments, resyncs, begin, end) {
 }
 
 function shortSpan(seconds) {
-  if (seconds >= 3_600) return `${Math.round((seconds / 3_600) * 10) / 10} h`;
-  return `${Math.round((seconds / 60) * 10) / 10} min`;
+  return seconds >= 3_600 ? `${seconds / 3_600} h` : `${seconds / 60} min`;
 }
 
 function changeCell(td) {

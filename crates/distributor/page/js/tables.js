@@ -1,6 +1,6 @@
 /** Rates and latencies of tables. */
 
-import { bars } from "./chart.js";
+import { bars, recentRate } from "./chart.js";
 import { Table, byId, el, setText, text } from "./dom.js";
 import { millis, rate, whole } from "./format.js";
 
@@ -44,10 +44,8 @@ function chartCell(td, tone, valueOf, labelOf) {
   };
 }
 
-/** The current slot is incomplete: the rate is that of the one before. */
 function rateOf({ events, seconds }) {
-  const last = events.at(-2) ?? 0;
-  return { values: events, shown: `${rate(last / seconds)}/s` };
+  return { values: events, shown: `${rate(recentRate(events, seconds))}/s` };
 }
 
 function rateLabel({ events, seconds }, shown) {

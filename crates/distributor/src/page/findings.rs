@@ -65,11 +65,11 @@ impl Finding {
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     found.extend(listener(facts.health));
+    let is_live = facts.health.is_live();
     if let Some(snapshot) = facts.database {
-        database(snapshot, &mut found);
+        database(snapshot, is_live, &mut found);
     }
     // While the listener is not live, no cache is: that is one problem.
-    let is_live = facts.health.is_live();
     found.extend(facts.caches.iter().filter_map(|one| cache(one, is_live)));
     if facts.clients >= facts.most_clients - facts.most_clients / 10 {
         let (clients, most) = (facts.clients, facts.most_clients);
@@ -97,13 +97,19 @@ fn listener(health: &Health) -> Option<Finding> {
     }
 }
 
-fn database(snapshot: &Snapshot, found: &mut Vec<Finding>) {
-    if let Some(error) = &snapshot.error {
-        let text = format!(
-            "groups and outbox cannot be read: {}",
-            short(&error.chain())
-        );
-        found.push(Finding::new(Severity::Failed, "database", text).fix(error.hint()));
+fn database(snapshot: &Snapshot, listener_is_live: bool, found: &mut Vec<Finding>) {
+    match &snapshot.error {
+        // It has the cause of the listener's finding.
+        Some(error) if error.is_connection() && !listener_is_live => {
+            let text = "groups and outbox cannot be read either; what is shown is older";
+            found.push(Finding::new(Severity::Failed, "database", text));
+        }
+        Some(error) => {
+            let cause = short(&error.chain());
+            let text = format!("groups and outbox cannot be read: {cause}");
+            found.push(Finding::new(Severity::Failed, "database", text).fix(error.hint()));
+        }
+        None => {}
     }
     let content = &snapshot.content;
     for (group, drift) in &content.unmet {

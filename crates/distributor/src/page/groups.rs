@@ -205,7 +205,11 @@ async fn operate(
     database.expire();
     let address = request.peer_addr().map(|address| address.ip());
     tracing::info!(
-        group = name, operation, changed, operator = operator.name(), ?address,
+        group = name,
+        operation,
+        changed,
+        operator = operator.name(),
+        ?address,
         "an operator changed a group by the live page"
     );
     Ok(assets::no_store(HttpResponse::Ok()).json(Changed { changed }))

@@ -66,7 +66,13 @@ async fn main() {
     let server = Postgres::start().await.unwrap();
     let url = server.create_database().await.unwrap();
     let config: ConnectConfig = url.parse().unwrap();
-    config.client().await.unwrap().batch_execute(TABLES).await.unwrap();
+    config
+        .client()
+        .await
+        .unwrap()
+        .batch_execute(TABLES)
+        .await
+        .unwrap();
     let spec = |name: &str| TriggerSpec::new(TableName::new("public", name).unwrap());
     let herald = Herald::builder(config.clone().application_name("scene"))
         .watch_with(spec("orders").columns(["note"]).outbox())
@@ -76,7 +82,9 @@ async fn main() {
         .source(|source| {
             let backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
             let heartbeat = Duration::from_millis(500);
-            source.backoff(backoff).heartbeat(heartbeat, Duration::from_secs(10))
+            source
+                .backoff(backoff)
+                .heartbeat(heartbeat, Duration::from_secs(10))
         })
         .start()
         .await
@@ -98,7 +106,10 @@ async fn main() {
         .unwrap();
     let herald = Arc::new(herald);
     let page = LivePage::new().database(config.clone()).cache(&users);
-    let distributor = Distributor::builder(Arc::clone(&herald)).page(page).build().unwrap();
+    let distributor = Distributor::builder(Arc::clone(&herald))
+        .page(page)
+        .build()
+        .unwrap();
     let routes = distributor.clone();
     let http = HttpServer::new(move || App::new().configure(|config| routes.configure(config)))
         .workers(1)
@@ -156,7 +167,10 @@ fn commands() -> mpsc::Receiver<String> {
 
 async fn sql(config: &ConnectConfig, sql: &str) -> Result<(), String> {
     let client = config.client().await.map_err(|error| error.to_string())?;
-    client.batch_execute(sql).await.map_err(|error| error.to_string())
+    client
+        .batch_execute(sql)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 async fn read(users: &CacheHandle<i64, String>, key: &str) -> Result<(), String> {
@@ -168,7 +182,10 @@ async fn read(users: &CacheHandle<i64, String>, key: &str) -> Result<(), String>
 
 /// Starts the server again, and waits until the herald is live.
 async fn start(server: &Postgres, herald: &Herald) -> Result<(), String> {
-    server.start_again().await.map_err(|error| error.to_string())?;
+    server
+        .start_again()
+        .await
+        .map_err(|error| error.to_string())?;
     let mut health = herald.health();
     let live = health.wait_for(Health::is_live).await;
     live.map(drop).map_err(|error| error.to_string())
