@@ -12,6 +12,7 @@ use crate::distributor::Distributor;
 use crate::limits::Limits;
 use crate::page::{LivePage, Page};
 use crate::pattern::Patterns;
+use crate::process::Render;
 
 /// Configures a [`Distributor`]; see [`Distributor::builder`].
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct DistributorBuilder {
     channels: Option<(Channels, Patterns)>,
     access: Option<Access>,
     origins: Origins,
+    metrics: Option<Render>,
     limits: Limits,
     page: Option<LivePage>,
 }
@@ -32,6 +34,7 @@ impl DistributorBuilder {
             channels: None,
             access: None,
             origins: Origins::default(),
+            metrics: None,
             limits: Limits::default(),
             page: None,
         }
@@ -63,6 +66,13 @@ impl DistributorBuilder {
         self
     }
 
+    /// Serves at `/metrics` what `render` returns, for example that of a recorder for Prometheus. Clients need the right
+    /// [`observe`](crate::Rights::observe). Without this, there is no such route.
+    pub fn metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Some(Render::new(render));
+        self
+    }
+
     /// Replaces the limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -87,6 +97,7 @@ impl DistributorBuilder {
             buffer,
             when_slow: _,
             parameters: _,
+            tickets: _,
             frame_bytes: _,
             upgrade,
             heartbeat,
@@ -119,12 +130,13 @@ impl DistributorBuilder {
             }
         }
         self.origins.validate()?;
-        let authority = Authority::new(self.access, self.origins);
+        let authority = Authority::new(self.access, self.origins, self.limits.tickets);
         let page = self.page.map(|page| Page::start(&self.herald, page));
         Ok(Distributor::new(
             self.herald,
             self.channels,
             authority,
+            self.metrics,
             self.limits,
             page.transpose()?,
         ))

@@ -13,6 +13,7 @@ pub(crate) use crate::connected::Overview;
 use crate::connected::{Connected, Target};
 use crate::limits::Limits;
 use crate::refusal::Refusal;
+use crate::telemetry::Transport;
 
 /// The clients that are connected.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +43,7 @@ pub(crate) struct Admission {
     clients: Clients,
     address: Option<IpAddr>,
     number: u64,
+    transport: Transport,
 }
 
 impl Clients {
@@ -49,7 +51,7 @@ impl Clients {
     pub(crate) fn admit(
         &self,
         address: Option<IpAddr>,
-        target: Target,
+        transport: Transport,
         limits: &Limits,
     ) -> Result<Admission, Refusal> {
         let mut counts = self.counts();
@@ -62,14 +64,17 @@ impl Clients {
         }
         counts.total += 1;
         counts.by_address.insert(address, of_address + 1);
+        transport.add_clients(1.0);
         counts.last += 1;
         let number = counts.last;
-        let connected = Connected::new(number, address, target);
-        counts.connected.insert(number, connected);
+        counts
+            .connected
+            .insert(number, Connected::new(number, address));
         Ok(Admission {
             clients: self.clone(),
             address,
             number,
+            transport,
         })
     }
 
@@ -107,6 +112,18 @@ impl Clients {
 }
 
 impl Admission {
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Makes the client's request visible to [`Clients::overview`].
+    pub(crate) fn requested(&self, target: Target) {
+        let mut counts = self.clients.counts();
+        if let Some(connected) = counts.connected.get_mut(&self.number) {
+            connected.target = target;
+        }
+    }
+
     /// Makes the queue of the client visible to [`Clients::overview`].
     pub(crate) fn subscribed(&self, subscription: &Subscription) {
         let mut counts = self.clients.counts();
@@ -118,6 +135,7 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
+        self.transport.add_clients(-1.0);
         let mut counts = self.clients.counts();
         counts.total -= 1;
         let connected = counts.connected.remove(&self.number);
@@ -140,8 +158,8 @@ mod tests {
     use std::net::IpAddr;
 
     use super::Clients;
-    use crate::connected::Target;
     use crate::limits::Limits;
+    use crate::telemetry::Transport;
 
     #[test]
     fn places_are_limited_in_total_and_per_address_and_become_free() {
@@ -152,7 +170,7 @@ mod tests {
             ..Limits::default()
         };
         let [one, two] = [1, 2].map(|last| Some(IpAddr::from([10, 0, 0, last])));
-        let admit = |address| clients.admit(address, Target::default(), &limits);
+        let admit = |address| clients.admit(address, Transport::Sse, &limits);
         let first = admit(one).unwrap();
         let _second = admit(one).unwrap();
         let refused = |address| admit(address).unwrap_err().code();
@@ -170,7 +188,7 @@ mod tests {
         let clients = Clients::default();
         for last in 0..=255 {
             let address = Some(IpAddr::from([10, 0, 0, last]));
-            let admitted = clients.admit(address, Target::default(), &Limits::default());
+            let admitted = clients.admit(address, Transport::Sse, &Limits::default());
             drop(admitted.unwrap());
         }
         assert!(clients.counts().by_address.is_empty());

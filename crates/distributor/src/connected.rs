@@ -45,18 +45,18 @@ fn filter(query: &str) -> String {
 pub(crate) struct Connected {
     number: u64,
     address: Option<IpAddr>,
-    target: Target,
+    pub(crate) target: Target,
     since: Instant,
     /// `None` for a client of a channel.
     pub(crate) queue: Option<SubscriptionObserver>,
 }
 
 impl Connected {
-    pub(crate) fn new(number: u64, address: Option<IpAddr>, target: Target) -> Self {
+    pub(crate) fn new(number: u64, address: Option<IpAddr>) -> Self {
         Self {
             number,
             address,
-            target,
+            target: Target::default(),
             since: Instant::now(),
             queue: None,
         }
@@ -124,7 +124,7 @@ impl Overview {
 
 #[cfg(test)]
 mod tests {
-    use super::{Connected, LISTED, Overview, Target, filter};
+    use super::{Connected, LISTED, Overview, filter};
 
     #[test]
     fn a_filter_is_shown_without_tickets() {
@@ -140,10 +140,7 @@ mod tests {
 
     #[test]
     fn the_list_is_bounded_and_the_count_is_not() {
-        let target = Target::default();
-        let clients: Vec<_> = (0..80)
-            .map(|n| Connected::new(n, None, target.clone()))
-            .collect();
+        let clients: Vec<_> = (0..80).map(|n| Connected::new(n, None)).collect();
         let overview = Overview::new(clients.iter());
         assert_eq!((overview.count, overview.list.len()), (80, LISTED));
         assert_eq!(overview.list[0].number, 0);

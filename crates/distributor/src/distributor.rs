@@ -6,10 +6,10 @@ use std::time::Duration;
 use actix_web::{HttpRequest, web};
 use pgherald_actors::Herald;
 use pgherald_core::__private::host::events::Attaches;
-use pgherald_core::{Channels, Overflow, SubscriptionOptions};
+use pgherald_core::{Channels, Health, Overflow, SubscriptionOptions};
 use tokio::sync::watch;
 
-use crate::access::{Authority, Grant};
+use crate::access::{Authority, Grant, Origins};
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
 use crate::connected::Target;
@@ -17,7 +17,9 @@ use crate::feed::{Feed, Switch};
 use crate::limits::Limits;
 use crate::page::Page;
 use crate::pattern::Patterns;
+use crate::process::Render;
 use crate::refusal::Refusal;
+use crate::telemetry::Transport;
 use crate::{request, routes};
 
 /// The events that a client takes from its queue at a time.
@@ -39,6 +41,8 @@ pub(crate) struct Shared {
     herald: Arc<Herald>,
     pub(crate) channels: Option<(Channels, Patterns)>,
     authority: Authority,
+    /// Writes the metrics for `/metrics`.
+    pub(crate) metrics: Option<Render>,
     pub(crate) limits: Limits,
     clients: Clients,
     page: Option<Page>,
@@ -56,6 +60,7 @@ impl Distributor {
         herald: Arc<Herald>,
         channels: Option<(Channels, Patterns)>,
         authority: Authority,
+        metrics: Option<Render>,
         limits: Limits,
         page: Option<Page>,
     ) -> Self {
@@ -64,6 +69,7 @@ impl Distributor {
                 herald,
                 channels,
                 authority,
+                metrics,
                 limits,
                 clients: Clients::default(),
                 page,
@@ -111,13 +117,36 @@ impl Shared {
         self.authority.authorize(request)
     }
 
-    pub(crate) fn admit(&self, request: &HttpRequest) -> Result<Admission, Refusal> {
-        if *self.off.borrow() {
+    /// Makes a ticket for the rights of `grant`.
+    pub(crate) fn ticket(&self, grant: &Grant) -> Result<String, Refusal> {
+        self.authority.ticket(grant)
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.authority.origins
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.herald.health()
+    }
+
+    /// Whether the distributor shuts down.
+    pub(crate) fn is_off(&self) -> bool {
+        *self.off.borrow()
+    }
+
+    pub(crate) fn admit(
+        &self,
+        request: &HttpRequest,
+        transport: Transport,
+    ) -> Result<Admission, Refusal> {
+        if self.is_off() {
             return Err(Refusal::shutting_down());
         }
         let address = request.peer_addr().map(|address| address.ip());
-        self.clients
-            .admit(address, Target::of(request), &self.limits)
+        let admission = self.clients.admit(address, transport, &self.limits)?;
+        admission.requested(Target::of(request));
+        Ok(admission)
     }
 
     pub(crate) fn clients(&self) -> &Clients {
@@ -130,12 +159,16 @@ impl Shared {
     }
 
     /// Admits a client of `/v1` and opens its feed.
-    pub(crate) async fn open(&self, request: &HttpRequest) -> Result<(Admission, Feed), Refusal> {
+    pub(crate) async fn open(
+        &self,
+        request: &HttpRequest,
+        transport: Transport,
+    ) -> Result<(Admission, Feed), Refusal> {
         let grant = self.authorize(request)?;
         grant.require_tables()?;
         let filter = request::filter(request.query_string(), self.limits.parameters, &grant)?;
         let filter = grant.narrow(filter);
-        let admission = self.admit(request)?;
+        let admission = self.admit(request, transport)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
         let options = SubscriptionOptions::new(NAME)
             .capacity(self.limits.buffer)

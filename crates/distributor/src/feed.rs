@@ -13,6 +13,7 @@ use crate::limits::{Limits, WhenSlow};
 use crate::message::{Message, has_lagged};
 use crate::phase::{Announcement, Phase, Waiting};
 use crate::refusal::Refusal;
+use crate::telemetry;
 
 /// What to send to a client.
 #[derive(Debug)]
@@ -31,15 +32,27 @@ pub(crate) enum Closing {
     Lagged,
     /// The client's token is not valid any more. It should come back with another one.
     Expired,
+    /// The database was lost, and the protocol of the stream cannot report it.
+    Disconnected,
 }
 
 impl Closing {
     /// Returns the last message of the stream.
     pub(crate) fn message(self) -> Message {
+        let retry = match self {
+            Self::Shutdown { retry } => retry,
+            Self::Lagged | Self::Expired | Self::Disconnected => Duration::ZERO,
+        };
+        Message::closing(self.reason(), retry)
+    }
+
+    /// Returns the word for messages and metrics.
+    pub(crate) fn reason(self) -> &'static str {
         match self {
-            Self::Shutdown { retry } => Message::closing("shutdown", retry),
-            Self::Lagged => Message::closing("lagged", Duration::ZERO),
-            Self::Expired => Message::closing("expired", Duration::ZERO),
+            Self::Shutdown { .. } => "shutdown",
+            Self::Lagged => "lagged",
+            Self::Expired => "expired",
+            Self::Disconnected => "disconnected",
         }
     }
 
@@ -47,7 +60,7 @@ impl Closing {
     pub(crate) fn refusal(self) -> Refusal {
         match self {
             Self::Expired => Refusal::expired(),
-            Self::Shutdown { .. } | Self::Lagged => Refusal::shutting_down(),
+            Self::Shutdown { .. } | Self::Lagged | Self::Disconnected => Refusal::shutting_down(),
         }
     }
 }
@@ -180,7 +193,9 @@ impl Feed {
             self.on_health();
         }
         if let Some(resync) = delivery.resync() {
-            self.pending.extend(Message::resync(resync));
+            telemetry::lagged(resync.lost());
+            self.pending
+                .extend(Message::resync(resync, self.grant.is_unlimited()));
             if has_lagged(resync) && self.when_slow == WhenSlow::Disconnect {
                 self.closing = Some(Closing::Lagged);
                 return;

@@ -34,6 +34,8 @@ pub struct Limits {
     pub when_slow: WhenSlow,
     /// Parameters of a query. Default: 64.
     pub parameters: usize,
+    /// Tickets that were issued and are not used yet. Clients with one name get a sixteenth of them. Default: 4,096.
+    pub tickets: usize,
     /// Bytes of a frame that a client sends. Default: 4,096.
     pub frame_bytes: usize,
     /// How long a WebSocket on a channel waits for the confirmation of LISTEN. Default: 10 s.
@@ -56,6 +58,7 @@ impl Default for Limits {
             buffer: 1_024,
             when_slow: WhenSlow::default(),
             parameters: 64,
+            tickets: 4_096,
             frame_bytes: 4_096,
             upgrade: Duration::from_secs(10),
             heartbeat: Duration::from_secs(5),

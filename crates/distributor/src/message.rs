@@ -94,7 +94,8 @@ impl Message {
     }
 
     /// The messages for a resync: `lagged` if the queue of this client was full, and `resync` for other reasons.
-    pub(crate) fn resync(resync: &Resync) -> Vec<Self> {
+    /// A client with limited rights does not see the channel, and reads everything again.
+    pub(crate) fn resync(resync: &Resync, is_unlimited: bool) -> Vec<Self> {
         let labels = resync.reasons().iter().map(|reason| reason.label());
         let others: Vec<&str> = labels.filter(|label| *label != OVERFLOW).collect();
         let mut messages = Vec::with_capacity(2);
@@ -108,7 +109,10 @@ impl Message {
                 reasons: &others,
                 lost: if has_lagged { 0 } else { missed },
                 scope: Scope {
-                    channel: resync.channel().map(|channel| channel.as_str()),
+                    channel: resync
+                        .channel()
+                        .filter(|_| is_unlimited)
+                        .map(|channel| channel.as_str()),
                     tables: None,
                 },
             };

@@ -6,7 +6,7 @@
 use actix_web::web;
 use pgherald_core::{Filter, Key, Operation, RowKey, TableName};
 
-use crate::access::Grant;
+use crate::access::{Grant, TICKET};
 use crate::refusal::Refusal;
 
 /// The prefix of a parameter for the value of a column.
@@ -45,6 +45,8 @@ pub(crate) fn filter(query: &str, parameters: usize, grant: &Grant) -> Result<Fi
                 grant.require_column(column, value)?;
                 filter.column(column, value)
             }
+            // Has been used up.
+            (TICKET, _) => filter,
             _ => {
                 return Err(Refusal::bad_filter(format!(
                     "unknown parameter {name:?}; the parameters are table, operation, key and column.NAME"

@@ -111,6 +111,10 @@ impl Grant {
         &self.name
     }
 
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// Returns whether the client may read the state of the distributor and its groups.
     #[must_use]
     pub fn may_observe(&self) -> bool {
@@ -130,11 +134,6 @@ impl Grant {
 
     pub(crate) fn validity(&self) -> &Validity {
         &self.validity
-    }
-
-    /// Whether both grants have the same rights.
-    pub(crate) fn has_rights_of(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.scope, &other.scope) || self.scope == other.scope
     }
 
     /// Refuses a client that may not read the state of the distributor.

@@ -59,6 +59,11 @@ impl Origins {
         }
     }
 
+    /// Whether there is no list.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the list has this origin. Browsers write schemes and hosts in lower case.
     pub(crate) fn allow(&self, origin: &str) -> bool {
         self.0.iter().any(|allowed| allowed == origin)

@@ -23,9 +23,8 @@ use super::database::{Database, LIMIT, late};
 use super::{access, assets, time};
 use crate::distributor::Shared;
 use crate::refusal::Refusal;
+use crate::routes::add;
 
-/// Bytes of a body: some thousand ids.
-const BODY: usize = 64 * 1024;
 /// Events of a list, because all of them are in memory with their columns.
 const MOST: usize = 100;
 /// Characters of the columns of an event in a list.
@@ -34,12 +33,16 @@ const COLUMNS: usize = 4_096;
 type State = web::Data<Shared>;
 
 pub(super) fn configure(config: &mut web::ServiceConfig) {
-    config.service(
-        web::scope("/v1/groups/{group}")
-            .app_data(web::PayloadConfig::new(BODY))
-            .route("/parked", web::get().to(parked))
-            .route("/dead-letters", web::get().to(dead_letters))
-            .route("/{operation:.*}", web::post().to(operate)),
+    add(config, "/v1/groups/{group}/parked", web::get().to(parked));
+    add(
+        config,
+        "/v1/groups/{group}/dead-letters",
+        web::get().to(dead_letters),
+    );
+    add(
+        config,
+        "/v1/groups/{group}/{operation:.*}",
+        web::post().to(operate),
     );
 }
 

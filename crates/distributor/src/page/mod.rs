@@ -46,6 +46,7 @@ pub use options::LivePage;
 
 use crate::distributor::Shared;
 use crate::refusal::Refusal;
+use crate::routes::add;
 use caches::Observed;
 use database::Database;
 use monitor::Monitor;
@@ -76,8 +77,8 @@ impl Page {
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
     config
         .route("/", web::get().to(assets::index))
-        .route("/page/{file:.*}", web::get().to(assets::file))
-        .route("/v1/status", web::get().to(status));
+        .route("/page/{file:.*}", web::get().to(assets::file));
+    add(config, "/v1/status", web::get().to(status));
     groups::configure(config);
 }
 

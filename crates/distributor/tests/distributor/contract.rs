@@ -26,7 +26,8 @@ fn replace(value: &mut Value) {
     for (name, field) in fields {
         match field {
             Value::Number(_) if VARYING.contains(&&**name) => *field = json!("a number"),
-            Value::String(text) if VARYING.contains(&&**name) => *field = json!(text.len()),
+            // Times have as many digits as they need.
+            Value::String(_) if VARYING.contains(&&**name) => *field = json!("a text"),
             other => replace(other),
         }
     }

@@ -9,6 +9,7 @@
     reason = "tests may panic"
 )]
 
+mod access;
 mod contract;
 mod filters;
 mod pgcachewatch;

@@ -8,12 +8,12 @@ use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
 use awc::BoxedSocket;
 use awc::error::WsClientError;
-use awc::ws::{CloseCode, Codec, Frame, Message};
+use awc::ws::{CloseCode, Codec, Frame, Message, WebsocketsRequest};
 use futures_util::{SinkExt, StreamExt};
 use pgherald_actors::Herald;
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{Backoff, Channels, ConnectConfig, TableName};
-use pgherald_distributor::{Distributor, Limits};
+use pgherald_distributor::{Distributor, DistributorBuilder, Limits};
 use pgherald_testkit::Postgres;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -29,7 +29,7 @@ pub(crate) async fn soon<T>(what: impl Debug, future: impl Future<Output = T>) -
     outcome.unwrap_or_else(|_| panic!("{what:?} did not happen within {DEADLINE:?}"))
 }
 
-/// A distributor of the table `users` and of the channels `c*`.
+/// A distributor of the tables `users` and `secrets` and of the channels `c*`.
 pub(crate) struct Scene {
     pub(crate) database: String,
     pub(crate) client: Client,
@@ -48,17 +48,30 @@ impl Scene {
     }
 
     pub(crate) async fn on(database: String, limits: Limits) -> Self {
+        Self::with(database, |builder| builder.limits(limits)).await
+    }
+
+    /// A scene whose distributor is configured by `configure`.
+    pub(crate) async fn with(
+        database: String,
+        configure: impl FnOnce(DistributorBuilder) -> DistributorBuilder,
+    ) -> Self {
         let config: ConnectConfig = database.parse().unwrap();
         let client = config.client().await.unwrap();
         client
-            .batch_execute("CREATE TABLE users (id bigint PRIMARY KEY, tenant text, note text)")
+            .batch_execute(
+                "CREATE TABLE users (id bigint PRIMARY KEY, tenant text, note text);
+                 CREATE TABLE secrets (id bigint PRIMARY KEY, tenant text)",
+            )
             .await
             .unwrap();
         let spec = TriggerSpec::new(TableName::new("public", "users").unwrap())
             .columns(["tenant", "note"]);
+        let secrets = TriggerSpec::new(TableName::new("public", "secrets").unwrap());
         let channels = Channels::new();
         let herald = Herald::builder(config.application_name("distributor"))
             .watch_with(spec)
+            .watch_with(secrets.columns(["tenant"]))
             .install_triggers()
             .source(|source| {
                 source
@@ -73,11 +86,8 @@ impl Scene {
             .await
             .unwrap();
         let herald = Arc::new(herald);
-        let distributor = Distributor::builder(Arc::clone(&herald))
-            .channels(channels.clone(), ["c*"])
-            .limits(limits)
-            .build()
-            .unwrap();
+        let builder = Distributor::builder(Arc::clone(&herald)).channels(channels.clone(), ["c*"]);
+        let distributor = configure(builder).build().unwrap();
         let routes = distributor.clone();
         let server =
             HttpServer::new(move || App::new().configure(|config| routes.configure(config)))
@@ -127,16 +137,43 @@ impl Scene {
     }
 
     pub(crate) async fn try_ws(&self, path: &str) -> Result<Socket, WsClientError> {
+        self.try_ws_with(path, &[]).await
+    }
+
+    /// Connects a WebSocket with these headers.
+    pub(crate) async fn try_ws_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Socket, WsClientError> {
         let url = format!("ws://127.0.0.1:{}{path}", self.port);
         let client = awc::Client::builder().disable_timeout().finish();
-        let connect = client.ws(url).max_frame_size(1 << 20).connect();
+        let request = client.ws(url).max_frame_size(1 << 20);
+        let with = |request: WebsocketsRequest, (name, value): &(&str, &str)| {
+            request.set_header(*name, *value)
+        };
+        let connect = headers.iter().fold(request, with).connect();
         let (_, framed) = soon(path, connect).await?;
         Ok(Socket { framed })
     }
 
+    /// The status with which a WebSocket is refused.
+    pub(crate) async fn refused_ws(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
+        match self.try_ws_with(path, headers).await {
+            Err(WsClientError::InvalidResponseStatus(status)) => status.as_u16(),
+            Err(other) => panic!("{path}: {other:?}"),
+            Ok(_) => panic!("{path} was accepted"),
+        }
+    }
+
     /// The status and body of a plain request.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let (status, _, mut body) = self.request(path, "").await;
+        self.get_with(path, "").await
+    }
+
+    /// The status and body of a request with these headers.
+    pub(crate) async fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
+        let (status, _, mut body) = self.request(path, headers).await;
         let mut text = String::new();
         soon(path, body.read_to_string(&mut text)).await.unwrap();
         (status, text)
@@ -144,7 +181,12 @@ impl Scene {
 
     /// Starts a stream of Server-Sent Events.
     pub(crate) async fn sse(&self, path: &str) -> Events {
-        let (status, head, lines) = self.request(path, "").await;
+        self.sse_with(path, "").await
+    }
+
+    /// Starts a stream of Server-Sent Events with these headers.
+    pub(crate) async fn sse_with(&self, path: &str, headers: &str) -> Events {
+        let (status, head, lines) = self.request(path, headers).await;
         assert_eq!(status, 200, "{head}");
         assert!(head.contains("content-type: text/event-stream"), "{head}");
         Events { lines }
@@ -156,9 +198,20 @@ impl Scene {
         path: &str,
         headers: &str,
     ) -> (u16, String, BufReader<TcpStream>) {
+        self.send("GET", path, headers).await
+    }
+
+    /// As [`request`](Self::request), with a method.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+    ) -> (u16, String, BufReader<TcpStream>) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut lines = BufReader::new(stream);
         let mut head = String::new();
