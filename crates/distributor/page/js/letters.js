@@ -27,6 +27,7 @@ class Letters {
   #note = el("p", { class: "quiet", role: "status" }, "Loading");
   #more;
   #events = [];
+  #dialog;
 
   constructor(group, kind, mayOperate, changed) {
     [this.#group, this.#kind, this.#mayOperate, this.#changed] = [group, kind, mayOperate, changed];
@@ -47,7 +48,7 @@ class Letters {
     });
     this.#more = el("button", { type: "button", onclick: () => this.load(this.#events.at(-1)?.id) }, "Show more");
     this.#more.hidden = true;
-    open(`${title} of ${group}`, [this.#note, holder, this.#more], { buttons: mayOperate ? this.#buttons() : [], kind: "large" });
+    this.#dialog = open(`${title} of ${group}`, [this.#note, holder, this.#more], { buttons: mayOperate ? this.#buttons() : [], kind: "large" });
   }
 
   /** Loads the events behind an id, or the first ones. */
@@ -102,6 +103,14 @@ class Letters {
     }
     await this.load();
     this.#changed();
+    this.#keepFocus();
+  }
+
+  /** The row of the button that was pressed may be gone. */
+  #keepFocus() {
+    if (!this.#dialog.open || this.#dialog.contains(document.activeElement)) return;
+    const next = this.#dialog.querySelector("td.actions button") ?? this.#dialog.querySelector(".foot button:last-child");
+    next.focus();
   }
 }
 

@@ -74,8 +74,12 @@ impl Database {
         if let Some(client) = session.as_ref().filter(|client| !client.is_closed()) {
             return Ok(Arc::clone(client));
         }
-        let client = Arc::new(self.config.client().await?);
-        Ok(Arc::clone(session.insert(client)))
+        let client = self.config.client().await?;
+        // The server would otherwise continue a statement that nobody waits for.
+        let limit = format!("SET statement_timeout = {}", LIMIT.as_millis());
+        let set = client.batch_execute(&limit).await;
+        set.map_err(|cause| Error::disconnected("cannot set up the session", cause))?;
+        Ok(Arc::clone(session.insert(Arc::new(client))))
     }
 
     /// Returns the latest snapshot. If it is old, one that is read now, or the old one if that takes long.

@@ -251,3 +251,75 @@ fn short(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::SystemTime;
+
+    use pgherald_core::{Error, Health};
+
+    use super::super::database::Snapshot;
+    use super::{Facts, Finding, Severity, findings};
+
+    fn lost() -> Error {
+        Error::disconnected("the connection was lost", io::Error::other("reset"))
+    }
+
+    fn found(health: &Health, database: Option<&Snapshot>, clients: usize) -> Vec<Finding> {
+        findings(&Facts {
+            health,
+            database,
+            caches: &[],
+            clients,
+            most_clients: 100,
+        })
+    }
+
+    fn live() -> Health {
+        let since = SystemTime::now();
+        Health::Live { since }
+    }
+
+    #[test]
+    fn all_is_well_without_findings() {
+        assert_eq!(found(&live(), Some(&Snapshot::default()), 89), []);
+        assert_eq!(found(&live(), None, 0), []);
+    }
+
+    #[test]
+    fn severe_findings_come_first_and_a_common_cause_is_stated_once() {
+        let down = Health::Degraded {
+            since: SystemTime::now(),
+            cause: lost(),
+            was_live: true,
+        };
+        let unread = Snapshot {
+            error: Some(lost()),
+            ..Snapshot::default()
+        };
+        let found = found(&down, Some(&unread), 90);
+        let shown: Vec<_> = found
+            .iter()
+            .map(|one| (one.severity, &*one.subject))
+            .collect();
+        let expected = [
+            (Severity::Failed, "listener"),
+            (Severity::Failed, "database"),
+            (Severity::Warning, "clients"),
+        ];
+        assert_eq!(shown, expected);
+        assert!(found[0].text.contains("reset"), "{found:?}");
+        assert!(!found[1].text.contains("reset"), "{found:?}");
+    }
+
+    #[test]
+    fn a_database_that_only_the_page_cannot_read_is_reported_with_its_cause() {
+        let unread = Snapshot {
+            error: Some(lost()),
+            ..Snapshot::default()
+        };
+        let found = found(&live(), Some(&unread), 0);
+        assert!(found[0].text.contains("reset"), "{found:?}");
+    }
+}
