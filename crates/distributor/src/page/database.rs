@@ -38,7 +38,7 @@ pub(super) struct Snapshot {
     /// When it was read successfully. `None` if that never happened.
     pub(super) read: Option<(Instant, SystemTime)>,
     /// When it was last attempted.
-    tried: Option<Instant>,
+    pub(super) tried: Option<Instant>,
     /// Why the last attempt failed.
     pub(super) error: Option<Error>,
     pub(super) content: Content,
