@@ -38,6 +38,7 @@ mod builder;
 mod clients;
 mod distributor;
 mod feed;
+mod file;
 mod forms;
 mod front;
 mod limits;
@@ -57,3 +58,10 @@ pub use access::{Access, Grant, Rights, TableRights, TokenLine};
 pub use builder::DistributorBuilder;
 pub use distributor::Distributor;
 pub use limits::{Limits, WhenSlow};
+
+/// Items that only the `pgherald` command uses. Not for other use: they change without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::file::FileState;
+    pub use crate::pattern::TablePattern;
+}
