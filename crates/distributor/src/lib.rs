@@ -39,6 +39,7 @@ mod clients;
 mod connected;
 mod distributor;
 mod feed;
+mod file;
 mod forms;
 mod front;
 mod limits;
@@ -60,3 +61,10 @@ pub use builder::DistributorBuilder;
 pub use distributor::Distributor;
 pub use limits::{Limits, WhenSlow};
 pub use page::LivePage;
+
+/// Items that only the `pgherald` command uses. Not for other use: they change without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::file::FileState;
+    pub use crate::pattern::TablePattern;
+}
