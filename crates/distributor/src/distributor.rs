@@ -12,8 +12,10 @@ use tokio::sync::watch;
 use crate::access::{Authority, Grant, Origins};
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
+use crate::connected::Target;
 use crate::feed::{Continued, Feed, Switch};
 use crate::limits::Limits;
+use crate::page::Page;
 use crate::pattern::Patterns;
 use crate::process::Render;
 use crate::refusal::Refusal;
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     clients: Clients,
     /// For clients that continue; `None` if no table is recorded in an outbox.
     replays: Option<Replays>,
+    page: Option<Page>,
     /// Whether the distributor shuts down.
     off: watch::Sender<bool>,
 }
@@ -63,6 +66,7 @@ impl Distributor {
         authority: Authority,
         metrics: Option<Render>,
         limits: Limits,
+        page: Option<Page>,
     ) -> Self {
         let replays = herald.recorded().map(|(config, progress, tables)| {
             let tables = tables.cloned().collect();
@@ -77,13 +81,15 @@ impl Distributor {
                 metrics,
                 limits,
                 clients: Clients::default(),
+                page,
                 off: watch::Sender::new(false),
             }),
         }
     }
 
     /// Adds the routes to an application, or to a scope of it: `/up`, `/v1/events`, `/v1/ws`, and `/pgpubsub/{channel}` if there
-    /// are [channels](DistributorBuilder::channels).
+    /// are [channels](DistributorBuilder::channels). With a [live page](DistributorBuilder::page), also `/`, `/page`, `/v1/status` and
+    /// `/v1/groups`.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         routes::configure(&self.shared, config);
     }
@@ -147,7 +153,18 @@ impl Shared {
             return Err(Refusal::shutting_down());
         }
         let address = request.peer_addr().map(|address| address.ip());
-        self.clients.admit(address, transport, &self.limits)
+        let admission = self.clients.admit(address, transport, &self.limits)?;
+        admission.requested(Target::of(request));
+        Ok(admission)
+    }
+
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Returns the live page, if there is one.
+    pub(crate) fn page(&self) -> Result<&Page, Refusal> {
+        self.page.as_ref().ok_or_else(Refusal::no_page)
     }
 
     /// Admits a client of `/v1` and opens its feed.
@@ -170,6 +187,7 @@ impl Shared {
             .attaching();
         let subscription = self.herald.open(wanted.filter, options).await;
         let subscription = subscription.map_err(|_| Refusal::shutting_down())?;
+        admission.subscribed(&subscription);
         let feed = Feed::new(
             subscription,
             self.herald.health(),

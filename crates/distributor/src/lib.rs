@@ -36,12 +36,15 @@
 mod access;
 mod builder;
 mod clients;
+mod connected;
 mod distributor;
 mod feed;
+mod file;
 mod forms;
 mod front;
 mod limits;
 mod message;
+mod page;
 mod pattern;
 mod phase;
 mod process;
@@ -58,3 +61,11 @@ pub use access::{Access, Grant, Rights, TableRights, TokenLine};
 pub use builder::DistributorBuilder;
 pub use distributor::Distributor;
 pub use limits::{Limits, WhenSlow};
+pub use page::LivePage;
+
+/// Items that only the `pgherald` command uses. Not for other use: they change without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::file::FileState;
+    pub use crate::pattern::TablePattern;
+}

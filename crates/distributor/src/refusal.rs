@@ -36,7 +36,7 @@ pub(crate) const BAD_SIGNATURE: &str = "bad_signature";
 const RETRY_AFTER_SECONDS: u64 = 5;
 
 impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
             code,

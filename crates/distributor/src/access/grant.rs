@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use pgherald_core::__private::host::errors;
 use pgherald_core::__private::host::events::ColumnTexts;
 use pgherald_core::{Event, Filter, Operation, OperationSet, Result};
 
 use super::rights::{Rights, TableRights};
 use super::validity::Validity;
-use crate::pattern::{Patterns, matches};
+use crate::pattern::{Patterns, TablePattern};
 use crate::refusal::Refusal;
 
 /// The columns whose values a client may receive.
@@ -38,8 +37,7 @@ struct Scope {
 /// The rights to the tables that a pattern matches.
 #[derive(Debug, PartialEq, Eq)]
 struct Rule {
-    schema: String,
-    table: String,
+    table: TablePattern,
     operations: OperationSet,
     columns: Option<Columns>,
     rows: BTreeMap<String, BTreeSet<String>>,
@@ -90,7 +88,7 @@ impl Grant {
             name: "local".into(),
             scope: Arc::new(Scope {
                 rules: vec![Rule::everything()],
-                channels: Patterns::new([ANY]),
+                channels: Patterns::new(["*"]),
                 observe: true,
                 operate: true,
             }),
@@ -161,8 +159,9 @@ impl Grant {
     /// Refuses a filter for a table of which the client may receive nothing. Without a schema, the filter is for any schema.
     pub(crate) fn require_table(&self, schema: Option<&str>, table: &str) -> Result<(), Refusal> {
         let mut rules = self.scope.rules.iter();
-        match rules.any(|rule| {
-            matches(&rule.table, table) && schema.is_none_or(|schema| matches(&rule.schema, schema))
+        match rules.any(|rule| match schema {
+            Some(_) => rule.table.matches(schema, table),
+            None => rule.table.matches_name(table),
         }) {
             true => Ok(()),
             false => Err(Refusal::forbidden("the token does not permit this table")),
@@ -205,11 +204,11 @@ impl Grant {
         }
         let rules = &self.scope.rules;
         let mut narrow = Filter::new();
-        if rules.iter().all(Rule::is_exact) {
+        let exact = rules.iter().map(|rule| rule.table.exact());
+        if let Some(exact) = exact.collect::<Option<Vec<_>>>() {
             // The router looks these up.
-            narrow = rules.iter().fold(narrow, |narrow, rule| {
-                narrow.table(&*rule.schema, &*rule.table)
-            });
+            let tables = exact.into_iter();
+            narrow = tables.fold(narrow, |narrow, (schema, name)| narrow.table(schema, name));
         }
         for column in rules.first().into_iter().flat_map(|rule| rule.rows.keys()) {
             let values = rules.iter().map(|rule| rule.rows.get(column));
@@ -227,7 +226,7 @@ impl Grant {
     /// Decides what the client receives of an event.
     pub(crate) fn view(&self, event: &Event) -> View<'_> {
         let mut rules = self.scope.rules.iter();
-        match rules.find(|rule| rule.is_of(event)) {
+        match rules.find(|rule| rule.table.matches(event.schema(), event.table())) {
             Some(rule) => rule.view(event),
             None => View::Hidden,
         }
@@ -236,20 +235,15 @@ impl Grant {
     /// Whether the client receives all events with all columns.
     pub(crate) fn is_unlimited(&self) -> bool {
         self.scope.rules.first().is_some_and(|rule| {
-            let is_any = rule.schema == ANY && rule.table == ANY;
-            is_any && rule.operations == OperationSet::ALL && !rule.is_limited()
+            rule.table.is_any() && rule.operations == OperationSet::ALL && !rule.is_limited()
         })
     }
 }
 
-/// The pattern of every name.
-const ANY: &str = "*";
-
 impl Rule {
     fn everything() -> Self {
         Self {
-            schema: ANY.to_owned(),
-            table: ANY.to_owned(),
+            table: TablePattern::any(),
             operations: OperationSet::ALL,
             columns: None,
             rows: BTreeMap::new(),
@@ -257,20 +251,8 @@ impl Rule {
     }
 
     fn new(rights: &TableRights) -> Result<Self> {
-        let pattern = &*rights.table;
-        let (schema, table) = match pattern.split_once('.') {
-            Some((schema, table)) if !schema.is_empty() && !table.is_empty() => (schema, table),
-            None if pattern == ANY => (ANY, ANY),
-            _ => {
-                return Err(errors::bad_access(format!(
-                    "the pattern {pattern:?} of a table has no schema and name; write it as \"public.users\", \"public.*\" or \
-                     \"*\""
-                )));
-            }
-        };
         Ok(Self {
-            schema: schema.to_owned(),
-            table: table.to_owned(),
+            table: TablePattern::parse(&rights.table)?,
             operations: match &rights.operations {
                 Some(operations) => operations.iter().copied().collect(),
                 None => OperationSet::ALL,
@@ -280,21 +262,8 @@ impl Rule {
         })
     }
 
-    fn is_exact(&self) -> bool {
-        !self.schema.contains(ANY) && !self.table.contains(ANY)
-    }
-
     fn is_limited(&self) -> bool {
         self.columns.is_some() || !self.rows.is_empty()
-    }
-
-    /// Whether the event is about a table of the rule. The schema of an event without one is not known.
-    fn is_of(&self, event: &Event) -> bool {
-        matches(&self.table, event.table())
-            && match event.schema() {
-                Some(schema) => matches(&self.schema, schema),
-                None => self.schema == ANY,
-            }
     }
 
     fn view(&self, event: &Event) -> View<'_> {

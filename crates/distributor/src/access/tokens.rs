@@ -17,6 +17,7 @@ use super::grant::Grant;
 use super::rights::Rights;
 use super::secret::{Digest, random};
 use super::validity::Validity;
+use crate::file::FileState;
 
 /// How often the file is compared with what was read.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -155,7 +156,7 @@ impl TokenFile {
                 "a file of tokens is read by a task of the current runtime, and there is none";
             errors::bad_access_because(message.to_owned(), cause)
         })?;
-        let (state, read) = (State::of(path), read(path)?);
+        let (state, read) = (FileState::of(path), read(path)?);
         let (sender, tokens) = watch::channel(Arc::new(read));
         runtime.spawn(watch_file(path.to_owned(), state, sender));
         Ok(Self { tokens })
@@ -213,17 +214,6 @@ impl Line {
     }
 }
 
-/// What shows that a file has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct State(Option<(SystemTime, u64)>);
-
-impl State {
-    fn of(path: &Path) -> Self {
-        let metadata = std::fs::metadata(path).ok();
-        Self(metadata.and_then(|metadata| Some((metadata.modified().ok()?, metadata.len()))))
-    }
-}
-
 fn read(path: &Path) -> Result<Tokens> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|cause| {
@@ -239,18 +229,17 @@ fn read(path: &Path) -> Result<Tokens> {
 
 /// Reads the file again after each change. A file that cannot be used changes nothing: the tokens that were read before stay, and an
 /// error is logged.
-async fn watch_file(path: PathBuf, mut state: State, tokens: watch::Sender<Arc<Tokens>>) {
+async fn watch_file(path: PathBuf, mut state: FileState, tokens: watch::Sender<Arc<Tokens>>) {
     loop {
         tokio::select! {
             // Neither the access nor a grant is left.
             () = tokens.closed() => return,
             () = sleep(INTERVAL) => {}
         }
-        let now = State::of(&path);
+        let now = FileState::of(&path);
         if now == state {
             continue;
         }
-        // The state is older than the content, so a change in between is seen at the next comparison.
         state = now;
         match read(&path) {
             Ok(read) => {

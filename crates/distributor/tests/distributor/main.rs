@@ -12,6 +12,7 @@
 mod access;
 mod contract;
 mod filters;
+mod page;
 mod pgcachewatch;
 mod pubsub;
 mod refusals;
