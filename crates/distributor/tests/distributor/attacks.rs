@@ -226,9 +226,17 @@ async fn a_body_or_compressed_frames_cost_no_memory() {
     let bomb = [&[0xc1, 0x82, 0, 0, 0, 0][..], b"xx"].concat();
     stream.write_all(&bomb).await.unwrap();
     let mut rest = Vec::new();
-    soon("the end", stream.read_to_end(&mut rest))
-        .await
-        .unwrap();
+    while !rest
+        .windows(4)
+        .any(|frame| frame[0] == 0x88 && frame[2..] == 1002_u16.to_be_bytes())
+    {
+        let read = tokio::time::timeout(Duration::from_secs(8), stream.read_buf(&mut rest)).await;
+        assert!(
+            matches!(read, Ok(Ok(1..))),
+            "{read:?} {:?}",
+            String::from_utf8_lossy(&rest)
+        );
+    }
     bystander.is_undisturbed(&scene).await;
 
     // The body of a GET is not collected.
@@ -276,11 +284,10 @@ async fn slow_and_half_open_clients_lose_their_place() {
     }
     scene.clients(51).await;
     bystander.is_undisturbed(&scene).await;
-    for mut socket in half_open {
-        assert_eq!(socket.close_code_without_pongs().await, 1008);
-        bystander.is_undisturbed(&scene).await;
-    }
+    // The clients neither read nor answer, and keep their sockets.
     scene.clients(1).await;
+    drop(half_open);
+    bystander.is_undisturbed(&scene).await;
     for mut stream in slow {
         let mut answer = Vec::new();
         soon("the end of a slow head", stream.read_to_end(&mut answer))
@@ -346,7 +353,6 @@ async fn names_and_headers_cannot_be_injected() {
     for (path, status) in [
         ("/pgpubsub/c%00", 400),
         ("/pgpubsub/c%0d%0ax-injected:%201", 101),
-        ("/pgpubsub/c%ff", 400),
         ("/pgpubsub/c/../../up", 404),
     ] {
         match status {
