@@ -9,13 +9,15 @@
 //! Parts and what they own:
 //! - [`Distributor`] owns the routes and what all clients share: the [`Herald`](pgherald_actors::Herald), the
 //!   [`Channels`](pgherald_core::Channels), the limits, and the switch that ends all streams.
-//! - `clients` admits clients, counts them in total and per address, and frees their place when their connection ends.
+//! - `clients` admits clients, counts them in total and per address, and frees their place when their connection ends. `connected`
+//!   describes them for people.
 //! - `request` turns a query into a [`Filter`](pgherald_core::Filter), or into a [`Refusal`](refusal::Refusal) with status and
 //!   cause.
 //! - `feed` owns one client's subscription and turns its deliveries, the health of the source and the time into messages. `phase`
 //!   decides when a stream is live. It is pure.
 //! - `message` has the messages. The message of an event is encoded once, and all clients share its bytes.
 //! - `socket` and `sse` send a feed to one client, each in one task per client, on the worker that accepted the connection.
+//! - `page` is the live page with its API, if the distributor was [built with one](DistributorBuilder::page).
 //!
 //! States of a client: admitted, streaming, closed. A stream is live or not; see `phase`.
 //!
