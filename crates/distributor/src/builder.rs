@@ -7,7 +7,7 @@ use pgherald_actors::Herald;
 use pgherald_core::__private::host::errors;
 use pgherald_core::{Channels, Result};
 
-use crate::access::{Access, Authority, Origins};
+use crate::access::{Access, Authority, Origins, Served};
 use crate::distributor::Distributor;
 use crate::limits::Limits;
 use crate::page::{LivePage, Page};
@@ -130,7 +130,8 @@ impl DistributorBuilder {
             }
         }
         self.origins.validate()?;
-        let authority = Authority::new(self.access, self.origins, self.limits.tickets);
+        let served = Served::new(self.herald.watched());
+        let authority = Authority::new(self.access, self.origins, served, self.limits.tickets);
         let page = self.page.map(|page| Page::start(&self.herald, page));
         Ok(Distributor::new(
             self.herald,

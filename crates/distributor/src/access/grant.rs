@@ -8,6 +8,7 @@ use pgherald_core::__private::host::events::ColumnTexts;
 use pgherald_core::{Event, Filter, Operation, OperationSet, Result};
 
 use super::rights::{Rights, TableRights};
+use super::served::Served;
 use super::validity::Validity;
 use crate::pattern::{Patterns, TablePattern};
 use crate::refusal::Refusal;
@@ -23,6 +24,7 @@ pub(crate) type Columns = BTreeSet<String>;
 pub struct Grant {
     name: Arc<str>,
     scope: Arc<Scope>,
+    served: Arc<Served>,
     validity: Validity,
 }
 
@@ -78,6 +80,7 @@ impl Grant {
                 observe: rights.observe || rights.operate,
                 operate: rights.operate,
             }),
+            served: Arc::default(),
             validity: Validity::default(),
         })
     }
@@ -92,6 +95,7 @@ impl Grant {
                 observe: true,
                 operate: true,
             }),
+            served: Arc::default(),
             validity: Validity::default(),
         }
     }
@@ -127,6 +131,12 @@ impl Grant {
 
     pub(crate) fn with_validity(mut self, validity: Validity) -> Self {
         self.validity = validity;
+        self
+    }
+
+    /// Limits the grant to the tables that the distributor serves.
+    pub(crate) fn within(mut self, served: &Arc<Served>) -> Self {
+        self.served = Arc::clone(served);
         self
     }
 
@@ -199,7 +209,7 @@ impl Grant {
     /// Narrows a filter to events of which the client receives something, so that other events neither fill its queue nor count as
     /// lost.
     pub(crate) fn narrow(&self, filter: Filter) -> Filter {
-        if self.is_unlimited() {
+        if self.is_unlimited() && !self.served.is_limited() {
             return filter;
         }
         let rules = &self.scope.rules;
@@ -209,6 +219,8 @@ impl Grant {
             // The router looks these up.
             let tables = exact.into_iter();
             narrow = tables.fold(narrow, |narrow, (schema, name)| narrow.table(schema, name));
+        } else {
+            narrow = self.served.narrow(narrow);
         }
         for column in rules.first().into_iter().flat_map(|rule| rule.rows.keys()) {
             let values = rules.iter().map(|rule| rule.rows.get(column));
@@ -225,6 +237,9 @@ impl Grant {
 
     /// Decides what the client receives of an event.
     pub(crate) fn view(&self, event: &Event) -> View<'_> {
+        if !self.served.has(event) {
+            return View::Hidden;
+        }
         let mut rules = self.scope.rules.iter();
         match rules.find(|rule| rule.table.matches(event.schema(), event.table())) {
             Some(rule) => rule.view(event),

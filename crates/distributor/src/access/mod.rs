@@ -11,6 +11,7 @@ mod grant;
 mod origin;
 mod rights;
 mod secret;
+mod served;
 mod signed;
 mod tickets;
 mod tokens;
@@ -30,6 +31,7 @@ pub(crate) use grant::{Columns, View};
 pub(crate) use origin::Origins;
 use origin::{check_loopback_host, is_loopback};
 pub use rights::{Rights, TableRights};
+pub(crate) use served::Served;
 use signed::Key;
 pub(crate) use tickets::LIFETIME as TICKET_LIFETIME;
 use tickets::Tickets;
@@ -124,14 +126,21 @@ impl Access {
 pub(crate) struct Authority {
     access: Option<Access>,
     pub(crate) origins: Origins,
+    served: Arc<Served>,
     tickets: Tickets,
 }
 
 impl Authority {
-    pub(crate) fn new(access: Option<Access>, origins: Origins, tickets: usize) -> Self {
+    pub(crate) fn new(
+        access: Option<Access>,
+        origins: Origins,
+        served: Served,
+        tickets: usize,
+    ) -> Self {
         Self {
             access,
             origins,
+            served: Arc::new(served),
             tickets: Tickets::new(tickets),
         }
     }
@@ -150,7 +159,7 @@ impl Authority {
         };
         request.extensions_mut().insert(Name(grant.shared_name()));
         match grant.validity().is_over() {
-            false => Ok(grant),
+            false => Ok(grant.within(&self.served)),
             true => Err(Refusal::expired()),
         }
     }

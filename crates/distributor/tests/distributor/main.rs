@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod attacks;
 mod contract;
 mod filters;
 mod page;
