@@ -304,12 +304,6 @@ impl Herald {
             .map_err(|_| Error::shut_down())?
     }
 
-    /// Returns the watched tables. `None` if events of other tables may arrive too.
-    #[doc(hidden)]
-    pub fn watched(&self) -> Option<&[TableName]> {
-        self.watched.as_deref()
-    }
-
     /// Returns how to continue from a position in the outbox: its database, how far the listener has emitted it, and the tables
     /// that are recorded in it. `None` if there is no such table, or if events of other tables may arrive too.
     #[doc(hidden)]

@@ -39,11 +39,15 @@ export class Groups {
   /** A number that opens the list behind it. */
   #listCell(td, kind, of) {
     let group;
-    const button = el("button", { type: "button", class: "link", onclick: () => openLetters(group.name, kind, this.#mayOperate, this.#changed) });
-    td.append(button);
+    const button = el("button", { type: "button", class: "link", onclick: () => openLetters(group.name, kind, this.#changed) });
+    const plain = el("span");
+    td.append(button, plain);
     return (shown) => {
       group = shown;
       const number = of(shown);
+      button.hidden = !this.#mayOperate;
+      plain.hidden = this.#mayOperate;
+      setText(plain, whole(number));
       setText(button, whole(number));
       const noun = kind === "parked" ? "parked event" : "dead letter";
       setAttribute(button, "aria-label", `${count(number, noun)} of ${shown.name}: show`);

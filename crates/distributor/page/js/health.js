@@ -211,7 +211,10 @@ function changeCell(td) {
 }
 
 function detail(entry) {
-  if (entry.type === "down") return [entry.cause, entry.hint].filter(Boolean).join(" – ");
+  if (entry.type === "down") {
+    const causes = entry.latest === null ? entry.cause : `${entry.cause}; later: ${entry.latest}`;
+    return [causes, entry.hint].filter(Boolean).join(" – ");
+  }
   if (entry.type === "resync") return entry.reasons.join(", ") + (entry.channel === null ? "" : ` on channel ${entry.channel}`);
   return "";
 }

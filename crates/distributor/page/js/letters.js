@@ -14,14 +14,13 @@ const KINDS = {
 };
 
 /** Opens the list. `changed` is called after each operation. */
-export function openLetters(group, kind, mayOperate, changed) {
-  new Letters(group, kind, mayOperate, changed).load();
+export function openLetters(group, kind, changed) {
+  new Letters(group, kind, changed).load();
 }
 
 class Letters {
   #group;
   #kind;
-  #mayOperate;
   #changed;
   #table;
   #note = el("p", { class: "quiet", role: "status" }, "Loading");
@@ -29,8 +28,8 @@ class Letters {
   #events = [];
   #dialog;
 
-  constructor(group, kind, mayOperate, changed) {
-    [this.#group, this.#kind, this.#mayOperate, this.#changed] = [group, kind, mayOperate, changed];
+  constructor(group, kind, changed) {
+    [this.#group, this.#kind, this.#changed] = [group, kind, changed];
     const { title, empty } = KINDS[kind];
     const holder = el("div", {});
     this.#table = new Table(holder, {
@@ -43,12 +42,12 @@ class Letters {
         { title: "Values", class: "wide code", cell: text((event) => (event.columns ?? "") + (event.is_cut ? "…" : "")) },
         { title: "Attempts", class: "number", cell: text((event) => String(event.attempts)) },
         { title: kind === "parked" ? "Parked" : "Given up", class: "time", cell: text((event) => clock(event.dead_at ?? event.parked_at)) },
-        ...(mayOperate ? [{ title: "", class: "actions", cell: (td) => this.#actions(td) }] : []),
+        { title: "", class: "actions", cell: (td) => this.#actions(td) },
       ],
     });
     this.#more = el("button", { type: "button", onclick: () => this.load(this.#events.at(-1)?.id) }, "Show more");
     this.#more.hidden = true;
-    this.#dialog = open(`${title} of ${group}`, [this.#note, holder, this.#more], { buttons: mayOperate ? this.#buttons() : [], kind: "large" });
+    this.#dialog = open(`${title} of ${group}`, [this.#note, holder, this.#more], { buttons: this.#buttons(), kind: "large" });
   }
 
   /** Loads the events behind an id, or the first ones. */

@@ -17,12 +17,19 @@ pub(super) fn viewer(state: &Shared, request: &HttpRequest) -> Result<Grant, Ref
     Ok(grant)
 }
 
-/// Refuses a request of which the sender may not operate, or that another site may have sent.
-pub(super) fn operator(state: &Shared, request: &HttpRequest) -> Result<Grant, Refusal> {
+/// Returns what the sender of a request may do, or refuses a request of a sender that may not operate groups. Parked events have the
+/// values of rows, whatever the tables of the sender, so to see them needs the same right as to change them.
+pub(super) fn reader(state: &Shared, request: &HttpRequest) -> Result<Grant, Refusal> {
     let grant = state.authorize(request)?;
-    if !grant.may_operate() {
-        return Err(Refusal::forbidden("the token lacks the right \"operate\""));
+    match grant.may_operate() {
+        true => Ok(grant),
+        false => Err(Refusal::forbidden("the token lacks the right \"operate\"")),
     }
+}
+
+/// Like [`reader`], for a request that changes something. Refuses one that another site may have sent.
+pub(super) fn operator(state: &Shared, request: &HttpRequest) -> Result<Grant, Refusal> {
+    let grant = reader(state, request)?;
     let header = request.headers().get(HEADER);
     match header.is_some_and(|value| value == "1") {
         true => Ok(grant),

@@ -124,7 +124,7 @@ async fn list(
     group: &str,
     dead: bool,
 ) -> Result<HttpResponse, Refusal> {
-    access::viewer(state, request)?;
+    access::reader(state, request)?;
     let range = web::Query::<Range>::from_query(request.query_string());
     let Range { after, limit } = range
         .map_err(|error| Refusal::bad_request(format!("the query is malformed: {error}")))?

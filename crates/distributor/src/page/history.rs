@@ -35,7 +35,11 @@ enum What {
     Connecting,
     Live,
     Down {
+        /// Why it stopped being live.
         cause: String,
+        /// Why the last attempt to be live again failed, if that differs.
+        latest: Option<String>,
+        /// The hint of the latest failure.
         hint: &'static str,
     },
     Resync {
@@ -50,19 +54,38 @@ impl History {
         let (at, what) = match health {
             Health::Live { since } => (*since, What::Live),
             Health::Degraded { since, cause, .. } => {
-                let (cause, hint) = (cause.chain(), cause.hint());
-                (*since, What::Down { cause, hint })
+                let what = What::Down {
+                    cause: cause.chain(),
+                    latest: None,
+                    hint: cause.hint(),
+                };
+                (*since, what)
             }
             _ => (SystemTime::now(), What::Connecting),
         };
         let at = time(at);
-        let last = self.entries.back_mut();
-        match (last, what) {
-            (Some(last), what @ What::Down { .. }) if matches!(last.what, What::Down { .. }) => {
-                (last.what, last.times) = (what, last.times + 1);
+        let Some(last) = self.entries.back_mut() else {
+            return self.push(at, what);
+        };
+        match (&mut last.what, what) {
+            (
+                What::Down {
+                    cause,
+                    latest,
+                    hint,
+                },
+                What::Down {
+                    cause: now,
+                    hint: new_hint,
+                    ..
+                },
+            ) => {
+                *latest = (now != *cause).then_some(now);
+                *hint = new_hint;
+                last.times += 1;
             }
             // The health was read again and has not changed.
-            (Some(last), what) if last.what == what && last.at == at => {}
+            (before, what) if *before == what && last.at == at => {}
             (_, what) => self.push(at, what),
         }
     }
@@ -128,10 +151,15 @@ mod tests {
         let entries = history.entries();
         let times: Vec<_> = entries.iter().map(|entry| entry.times).collect();
         assert_eq!(times, [1, 2, 1, 2]);
-        let What::Down { cause, .. } = &entries[3].what else {
+        let What::Down {
+            cause,
+            latest: Some(latest),
+            ..
+        } = &entries[3].what
+        else {
             unreachable!("{:?}", entries[3]);
         };
-        assert!(cause.starts_with("second"), "{cause}");
+        assert!(cause.starts_with("first") && latest.starts_with("second"));
     }
 
     #[test]

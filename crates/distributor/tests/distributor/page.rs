@@ -263,6 +263,10 @@ async fn operations_need_the_right_and_a_header_that_other_sites_cannot_send() {
     assert_eq!(status(&reader).await, 403);
     assert_eq!(status(&observer).await, 200);
     assert_eq!(status(&operator).await, 200);
+    // Dead letters have the values of rows.
+    let list = async |token: &str| scene.request(&path("dead-letters"), &header(token)).await.0;
+    assert_eq!(list(&observer).await, 403);
+    assert_eq!(list(&operator).await, 200);
     let retry = path("dead-letters/retry");
     let send = async |token: &str, header: bool| {
         let bearer = format!("Bearer {token}");

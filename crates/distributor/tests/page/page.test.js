@@ -192,6 +192,49 @@ pageTest("what comes from the database is text", {}, async (page) => {
   }
 });
 
+pageTest("the page asks for a token, and offers what the token permits", { locked: true }, async (page) => {
+  const { observer, operator } = scene.addresses;
+  const enter = async (token) => {
+    await page.waitForSelector("#sign-in:not([hidden])");
+    await page.type("#token", token);
+    await page.keyboard.press("Enter");
+  };
+  await shows(page, "#sign-in-why", "token");
+  await page.screenshot({ path: `${screenshots}/sign-in.png` });
+  await audit(page);
+  await enter("wrong");
+  await page.waitForFunction(() => document.getElementById("token").value === "");
+  await enter(observer);
+  await scene.live(page);
+  await shows(page, "#groups-table td", "mailer");
+  assert.equal(await page.$("#groups-table button:not([hidden])"), null);
+  // A reload keeps the token, which is nowhere but in this tab.
+  await page.reload();
+  await scene.live(page);
+  assert.equal(await page.evaluate((token) => JSON.stringify(localStorage).includes(token) || location.href.includes(token), observer), false);
+  await page.evaluate(() => sessionStorage.clear());
+  await page.reload();
+  await enter(operator);
+  await page.waitForSelector('button[aria-label="Pause group mailer"]:not([hidden])');
+  onlyFailedRequests(page);
+});
+
+pageTest("a distributor that does not answer is reported, and found again", {}, async (page) => {
+  await page.setOfflineMode(true);
+  await shows(page, "#state", "No answer");
+  await shows(page, "#cause", "The distributor does not answer: no connection. Trying again.");
+  await page.screenshot({ path: `${screenshots}/no-answer.png` });
+  await page.setOfflineMode(false);
+  await scene.live(page);
+  onlyFailedRequests(page);
+});
+
+/** The browser itself reports requests that were refused or failed. */
+function onlyFailedRequests(page) {
+  assert.deepEqual(page.errors.filter((error) => !error.startsWith("Failed to load resource")), []);
+  page.errors.length = 0;
+}
+
 pageTest("the browser refuses inline scripts and HTML", {}, async (page) => {
   const refused = await page.evaluate(() => {
     try {

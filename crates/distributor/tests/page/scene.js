@@ -25,8 +25,8 @@ export class Scene {
     const scene = new Scene();
     scene.#child = spawn(program, [], { stdio: ["pipe", "pipe", "inherit"] });
     scene.#lines = createInterface({ input: scene.#child.stdout })[Symbol.asyncIterator]();
-    const { page } = await scene.#answer();
-    scene.url = page;
+    scene.addresses = await scene.#answer();
+    scene.url = scene.addresses.page;
     scene.#browser = await puppeteer.launch({
       executablePath: process.env.PGHERALD_CHROMIUM ?? "/usr/bin/chromium",
       pipe: true,
@@ -55,7 +55,7 @@ export class Scene {
   }
 
   /** Opens the page in a profile of its own. Errors of the page are collected in `page.errors`. */
-  async open({ width = 1280, height = 900, scheme = "light" } = {}) {
+  async open({ width = 1280, height = 900, scheme = "light", locked = false } = {}) {
     const context = await this.#browser.createBrowserContext();
     const page = await context.newPage();
     page.setDefaultTimeout(DEADLINE);
@@ -65,8 +65,8 @@ export class Scene {
     page.on("dialog", (dialog) => page.errors.push(`a script has run: ${dialog.message()}`));
     await page.setViewport({ width, height });
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }, { name: "prefers-reduced-motion", value: "reduce" }]);
-    await page.goto(this.url);
-    await this.live(page);
+    await page.goto(locked ? this.addresses.locked : this.url);
+    if (!locked) await this.live(page);
     return page;
   }
 

@@ -1,6 +1,6 @@
 //! A distributor with a live page, in front of a server of its own, for the tests in a browser.
 //!
-//! Prints the address of the page as JSON, then reads one command per line: `sql STATEMENTS`, `read KEY` (of the cache), `correct`
+//! Prints the addresses of the page as JSON, then reads one command per line: `sql STATEMENTS`, `read KEY` (of the cache), `correct`
 //! (the handler succeeds from now on), `fail`, `stop`, `start`, `clients`. Each is answered by a line of JSON. It ends with its input.
 
 #![allow(
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
 use pgherald_actors::Herald;
 use pgherald_core::trigger::TriggerSpec;
@@ -22,7 +23,7 @@ use pgherald_core::{
     Attempt, Backoff, CacheBuilder, CacheHandle, ConnectConfig, DurableOptions, Event,
     EventHandler, HandlerError, HandlerResult, Health, Table, TableName,
 };
-use pgherald_distributor::{Distributor, LivePage};
+use pgherald_distributor::{Access, Distributor, LivePage, TokenLine};
 use pgherald_testkit::Postgres;
 use tokio::sync::mpsc;
 
@@ -110,18 +111,31 @@ async fn main() {
         .page(page)
         .build()
         .unwrap();
-    let routes = distributor.clone();
-    let http = HttpServer::new(move || App::new().configure(|config| routes.configure(config)))
-        .workers(1)
-        .disable_signals()
-        .h1_allow_half_closed(false)
-        .bind("127.0.0.1:0")
+    let (address, server_handle) = serve(&distributor);
+
+    // Another one, that asks for tokens.
+    let rights = |json| serde_json::from_str(json).unwrap();
+    let token = |name, json| TokenLine::generate(name, rights(json), None).unwrap();
+    let (observer, first) = token("observer", r#"{"observe":true,"tables":["*"]}"#);
+    let (operator, second) = token("operator", r#"{"operate":true,"tables":["*"]}"#);
+    let tokens = server.data_dir().join("tokens.jsonl");
+    std::fs::write(
+        &tokens,
+        format!("{}\n{}\n", first.to_json(), second.to_json()),
+    )
+    .unwrap();
+    let locked = Distributor::builder(Arc::clone(&herald))
+        .access(Access::new().tokens(&tokens).unwrap())
+        .page(LivePage::new().database(config.clone()))
+        .build()
         .unwrap();
-    let page = format!("http://{}/", http.addrs()[0]);
-    let http = http.run();
-    let handle = http.handle();
-    actix_web::rt::spawn(http);
-    answer(&serde_json::json!({ "page": page, "database": url }));
+    let (locked_address, locked_handle) = serve(&locked);
+    answer(&serde_json::json!({
+        "page": address,
+        "locked": locked_address,
+        "observer": observer,
+        "operator": operator,
+    }));
 
     let mut commands = commands();
     while let Some(line) = commands.recv().await {
@@ -143,9 +157,27 @@ async fn main() {
         };
         answer(&serde_json::json!({ "error": done.err() }));
     }
-    distributor.shutdown(Duration::from_secs(1)).await;
-    handle.stop(false).await;
+    for (distributor, handle) in [(distributor, server_handle), (locked, locked_handle)] {
+        distributor.shutdown(Duration::from_secs(1)).await;
+        handle.stop(false).await;
+    }
     herald.shutdown(Duration::from_secs(2)).await.unwrap();
+}
+
+/// Serves a distributor on a free port. Returns its address.
+fn serve(distributor: &Distributor) -> (String, ServerHandle) {
+    let routes = distributor.clone();
+    let http = HttpServer::new(move || App::new().configure(|config| routes.configure(config)))
+        .workers(1)
+        .disable_signals()
+        .h1_allow_half_closed(false)
+        .bind("127.0.0.1:0")
+        .unwrap();
+    let address = format!("http://{}/", http.addrs()[0]);
+    let http = http.run();
+    let handle = http.handle();
+    actix_web::rt::spawn(http);
+    (address, handle)
 }
 
 fn answer(json: &serde_json::Value) {
