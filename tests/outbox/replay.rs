@@ -2,7 +2,7 @@
 
 use pgherald::{ConnectConfig, Event, OutboxSource, Signal, Source, TableName};
 use pgherald_core::__private::host::outbox::{
-    Live, Located, Position, Progress, Progresses, Replayer, Seam,
+    Live, Located, Position, Progress, Progresses, Replay, Replayer, Seam,
 };
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_testkit::Postgres;
@@ -56,9 +56,15 @@ impl Stage {
         }
     }
 
+    async fn begins(&mut self, position: &Position, limit: usize) -> Option<Replay> {
+        let begun = self.replayer.begin(position, &self.progress, limit);
+        begun.await.unwrap()
+    }
+
     /// Replays everything after a position. Returns the keys, and where the replay ended.
     async fn replay(&mut self, position: &Position) -> (Vec<String>, Seam) {
-        let mut replay = self.replayer.begin(position, &self.progress).unwrap();
+        let begun = self.replayer.begin(position, &self.progress, 100).await;
+        let mut replay = begun.unwrap().unwrap();
         let mut keys = Vec::new();
         loop {
             let page = self.replayer.next(&mut replay).await.unwrap();
@@ -132,15 +138,17 @@ async fn a_position_of_another_outbox_or_of_other_triggers_begins_no_replay() {
     let mut stage = Stage::new().await;
     stage.insert(1).await;
     let position = stage.events().await[0].position().unwrap();
-    let other = Stage::new().await;
-    assert!(other.replayer.begin(&position, &other.progress).is_none());
-    assert!(stage.replayer.begin(&position, &stage.progress).is_some());
-    assert!(
-        stage
-            .replayer
-            .begin(&position, &Progress::default())
-            .is_none()
-    );
+    let mut other = Stage::new().await;
+    assert!(other.begins(&position, 100).await.is_none());
+    assert!(stage.begins(&position, 100).await.is_some());
+    let progress = std::mem::take(&mut stage.progress);
+    assert!(stage.begins(&position, 100).await.is_none());
+    stage.progress = progress;
+    for id in 2..=4 {
+        stage.insert(id).await;
+    }
+    assert!(stage.begins(&position, 3).await.is_some());
+    assert!(stage.begins(&position, 2).await.is_none());
     stage
         .client
         .batch_execute(
@@ -150,5 +158,28 @@ async fn a_position_of_another_outbox_or_of_other_triggers_begins_no_replay() {
         .unwrap();
     // The source notices it at its next heartbeat.
     while !matches!(stage.source.next().await, Signal::Resync(_)) {}
-    assert!(stage.replayer.begin(&position, &stage.progress).is_none());
+    assert!(stage.begins(&position, 100).await.is_none());
+}
+
+#[tokio::test]
+async fn a_position_includes_the_events_up_to_it() {
+    let mut stage = Stage::new().await;
+    stage
+        .client
+        .batch_execute("INSERT INTO counters VALUES (1), (2)")
+        .await
+        .unwrap();
+    let events = stage.events().await;
+    let [one, two] = &events[..] else {
+        panic!("{events:?}");
+    };
+    let (first, second) = (one.position().unwrap(), two.position().unwrap());
+    let (one, two) = (one.mark().unwrap(), two.mark().unwrap());
+    assert!(first.includes(&one) && second.includes(&one) && second.includes(&two));
+    assert!(!first.includes(&two));
+    let (_, seam) = stage.replay(&first).await;
+    assert!(seam.position().includes(&two));
+    stage.insert(3).await;
+    let later = stage.events().await[0].mark().unwrap();
+    assert!(!second.includes(&later) && !seam.position().includes(&later));
 }

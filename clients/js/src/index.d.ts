@@ -118,7 +118,7 @@ export type Status =
  * |---|---|---|
  * | `bad_request` | status 400, or another status below 500: the filter or the address is wrong | no |
  * | `unauthorized` | status 401, or the token is not a header's value | no |
- * | `forbidden` | status 403, or WebSocket code 1008 | no |
+ * | `forbidden` | status 403 | no |
  * | `protocol` | the server is not a distributor, or of another version | no |
  * | `too_many_requests` | status 429 | yes, not before `retryMs` |
  * | `server` | status 408, 425 or 500 and above | yes, not before `retryMs` |

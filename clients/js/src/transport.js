@@ -66,7 +66,6 @@ export async function readSocket({ url }, { WebSocket, fetch, signal, handler, p
     throw new PgheraldError("network", `cannot open a WebSocket to ${place(url)}, although it serves events over HTTP`);
   }
   const detail = reason === "" ? `code ${code}` : `code ${code}, ${reason}`;
-  if (code === 1008) throw new PgheraldError("forbidden", `the server refused the connection (${detail})`, { code: "1008" });
   throw new PgheraldError("network", `the connection to ${place(url)} was closed (${detail})`);
 }
 

@@ -6,10 +6,12 @@
 //!                                          └── resync, or caught up ┘
 //! ```
 //!
-//! The health of the source arrives beside the queue, because the queue has only events and resyncs. A source publishes its resync
-//! before it is live, so a stream is live when the source is, and the resync has been sent. If the source has resumed, there is no
-//! resync: the stream is live when everything has been sent that was waiting when the source became live. A queue may have a resync
-//! that was published before the source was live, so a stream resumes only if no resync waits.
+//! The health of the source arrives beside the queue, because the queue has only events and resyncs. A stream is live when the source
+//! is, and one of these was sent:
+//! - a resync, after the source became live: the client then reads a state that has everything that waits.
+//! - a resync before that, and everything that was waiting when the source became live. The state that the client has read may lack
+//!   changes that the source has emitted since.
+//! - everything that was waiting when the source became live, if the stream was live before and no resync waits. Then it is resumed.
 
 /// What a stream announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,13 @@ impl Waiting {
         events: 0,
         resync: false,
     };
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            resync: self.resync || other.resync,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +64,7 @@ impl Phase {
 
     /// The source is live.
     pub(crate) fn on_live(&mut self, waiting: Waiting) -> Vec<Announcement> {
-        if !std::mem::replace(&mut self.source_is_live, true) && self.was_live {
+        if !std::mem::replace(&mut self.source_is_live, true) {
             self.behind = Some(waiting);
         }
         self.settled()
@@ -64,6 +73,10 @@ impl Phase {
     /// A resync of everything was sent.
     pub(crate) fn on_resync(&mut self) -> Vec<Announcement> {
         self.has_resync = true;
+        if self.source_is_live {
+            // What waits was committed before the client reads.
+            self.behind = None;
+        }
         self.settled()
     }
 
@@ -76,7 +89,8 @@ impl Phase {
         self.settled()
     }
 
-    /// A delivery with this number of events was sent. `resync` is whether a resync still waits.
+    /// A delivery was sent that stands for this number of events, with those that were dropped before it. `resync` is whether a
+    /// resync still waits.
     pub(crate) fn on_delivery(&mut self, events: u64, resync: bool) -> Vec<Announcement> {
         if let Some(behind) = &mut self.behind {
             behind.events = behind.events.saturating_sub(events);
@@ -89,10 +103,13 @@ impl Phase {
         if !self.source_is_live || self.announced == Some(Announcement::Live) {
             return Vec::new();
         }
-        let announced = match (self.has_resync, self.behind) {
+        if self.behind.is_some_and(|behind| behind != Waiting::NOTHING) {
+            return Vec::new();
+        }
+        let announced = match (self.has_resync, self.was_live) {
             (true, _) => vec![Announcement::Live],
-            (false, Some(Waiting::NOTHING)) => vec![Announcement::Resumed, Announcement::Live],
-            (false, _) => return Vec::new(),
+            (false, true) => vec![Announcement::Resumed, Announcement::Live],
+            (false, false) => return Vec::new(),
         };
         self.behind = None;
         self.was_live = true;
@@ -126,7 +143,20 @@ mod tests {
         assert_eq!(phase.on_resync(), []);
         let mut phase = Phase::default();
         assert_eq!(phase.on_resync(), []);
-        assert_eq!(phase.on_live(events(5)), [Live]);
+        assert_eq!(phase.on_live(events(0)), [Live]);
+    }
+
+    #[test]
+    fn a_state_that_was_read_while_the_source_was_down_lacks_what_waits() {
+        let mut phase = Phase::default();
+        assert_eq!(phase.on_resync(), []);
+        assert_eq!(phase.on_live(events(5)), []);
+        assert_eq!(phase.on_delivery(4, false), []);
+        assert_eq!(phase.on_delivery(1, false), [Live]);
+        phase.on_down();
+        assert_eq!(phase.on_resync(), []);
+        assert_eq!(phase.on_live(events(2)), []);
+        assert_eq!(phase.on_resync(), [Live]);
     }
 
     #[test]
@@ -137,7 +167,7 @@ mod tests {
         assert_eq!(phase.on_down(), Some(Down));
         assert_eq!(phase.on_down(), None);
         assert_eq!(phase.on_resync(), []);
-        assert_eq!(phase.on_live(events(3)), [Live]);
+        assert_eq!(phase.on_live(events(0)), [Live]);
         assert_eq!(phase.on_down(), Some(Down));
         assert_eq!(phase.on_delivery(1, false), []);
         assert_eq!(phase.on_live(events(3)), []);

@@ -22,9 +22,13 @@ use pgherald_core::__private::host::outbox::{
 };
 use pgherald_core::{ConnectConfig, Event, Filter, Result, TableName};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 
 /// Pages that are read at the same time, and so connections. Further replays wait.
 const AT_ONCE: usize = 4;
+
+/// How long a page may take, with the time to connect.
+const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The pause before another attempt when the database cannot be reached.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -102,57 +106,96 @@ impl Replays {
     }
 }
 
+/// The outcome of reading a page.
+enum Read {
+    Page(Replay, Replayed),
+    /// The position is not valid any more.
+    Lost,
+    /// The connection was lost.
+    Interrupted(Option<Replay>),
+}
+
 impl Shared {
-    async fn replay(&self, position: &Position, filter: &Filter, steps: &mpsc::Sender<Step>) {
-        let mut replay = None;
-        let mut count = 0;
-        let last = loop {
-            let page = match self.page(position, &mut replay).await {
-                Ok(Some(page)) => page,
-                Ok(None) => break Step::Lost,
-                Err(error) if error.is_connection() => {
-                    tracing::info!(error = %error.chain(), "replay was interrupted");
+    async fn replay(
+        self: &Arc<Self>,
+        position: &Position,
+        filter: &Filter,
+        steps: &mpsc::Sender<Step>,
+    ) {
+        let (mut replay, mut count) = (None, 0);
+        // A page is read when there is room for it.
+        while let Ok(room) = steps.reserve().await {
+            // The task continues if the client leaves, so that the connection stays in use until the server has answered.
+            let read = Arc::clone(self).read(position.clone(), replay.take());
+            let page = match actix_web::rt::spawn(read).await {
+                Ok(Read::Page(after, page)) => {
+                    replay = Some(after);
+                    page
+                }
+                Ok(Read::Interrupted(before)) => {
+                    replay = before;
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
-                Err(error) => {
-                    tracing::warn!(error = %error.chain(), "replay failed: the client reads its state again");
-                    break Step::Lost;
-                }
+                Ok(Read::Lost) | Err(_) => return room.send(Step::Lost),
             };
             count += page.events.len();
             if page.is_gap || count > self.limit {
-                break Step::Lost;
+                return room.send(Step::Lost);
             }
             let matching = page.events.into_iter();
             let matching: Vec<Event> = matching.filter(|event| filter.matches(event)).collect();
-            if !matching.is_empty() && steps.send(Step::Events(matching)).await.is_err() {
-                return;
+            if !matching.is_empty() {
+                room.send(Step::Events(matching));
             }
             if page.is_last {
                 let seam = replay.as_ref().and_then(Replay::seam);
-                break seam.map_or(Step::Lost, Step::End);
+                let _ = steps.send(seam.map_or(Step::Lost, Step::End)).await;
+                return;
             }
-        };
-        let _ = steps.send(last).await;
+        }
     }
 
-    /// Reads a page with a connection that nobody else uses meanwhile. `None` if the position is not valid any more.
+    /// Reads a page with a connection that no other replay uses meanwhile.
+    async fn read(self: Arc<Self>, position: Position, mut replay: Option<Replay>) -> Read {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Read::Lost;
+        };
+        match timeout(DEADLINE, self.page(&position, &mut replay)).await {
+            Ok(Ok(page)) => match (replay, page) {
+                (Some(replay), Some(page)) => Read::Page(replay, page),
+                _ => Read::Lost,
+            },
+            Ok(Err(error)) if !error.is_connection() => {
+                tracing::warn!(error = %error.chain(), "replay failed: the client reads its state again");
+                Read::Lost
+            }
+            Ok(Err(error)) => {
+                tracing::info!(error = %error.chain(), "replay was interrupted");
+                Read::Interrupted(replay)
+            }
+            Err(_) => {
+                tracing::warn!(
+                    "replay was interrupted: the database has not answered within {DEADLINE:?}"
+                );
+                Read::Interrupted(replay)
+            }
+        }
+    }
+
+    /// Reads a page, and keeps the connection if it can be used again.
     async fn page(
         &self,
         position: &Position,
         replay: &mut Option<Replay>,
     ) -> Result<Option<Replayed>> {
-        let Ok(_permit) = self.permits.acquire().await else {
-            return Ok(None);
-        };
         let idle = self.idle().pop();
         let mut replayer = match idle.filter(Replayer::is_usable) {
             Some(replayer) => replayer,
             None => Replayer::connect(&self.config).await?,
         };
         if replay.is_none() {
-            *replay = replayer.begin(position, &self.progress);
+            *replay = replayer.begin(position, &self.progress, self.limit).await?;
         }
         let page = match replay {
             Some(replay) => Some(replayer.next(replay).await?),

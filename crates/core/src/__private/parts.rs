@@ -8,7 +8,7 @@ use crate::event::{Event, FromEvent};
 use crate::group::DurableOptions;
 use crate::name::{ChannelName, TableName};
 use crate::operation::OperationSet;
-use crate::outbox::position::{Position, Progress};
+use crate::outbox::position::{Mark, Position, Progress};
 use crate::router::subscription::SubscriptionObserver;
 use crate::router::{Delivery, Subscription, SubscriptionOptions};
 use crate::source::{NotifySourceBuilder, OutboxSourceBuilder};
@@ -113,6 +113,7 @@ methods! {
     /// The position after an event, for clients that continue from it.
     Located for Event {
         fn position(self: &Self) -> Option<Position>;
+        fn mark(self: &Self) -> Option<Mark>;
     }
 }
 

@@ -53,6 +53,12 @@ impl Lineage {
             && self.runs.contains(&position.run)
     }
 
+    /// Returns whether transactions that were visible in `before` are visible in this lineage.
+    fn continues_history(&self, before: &Self) -> bool {
+        let newest = before.runs.last();
+        self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
+    }
+
     /// Returns whether a server with this history is the one of this lineage.
     pub(super) fn is_of(&self, history: &History) -> bool {
         let (identity, runs) = history.ids();
@@ -155,7 +161,33 @@ impl Span {
     }
 }
 
+/// Marks an event without keeping its values.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    span: Arc<Span>,
+    id: i64,
+}
+
+impl Position {
+    /// Returns whether a reader that continues from here has had the event.
+    #[must_use]
+    pub fn includes(&self, Mark { span, id }: &Mark) -> bool {
+        let Cursor { done, reading } = &self.cursor;
+        let has_span = span.to.snapshot.is_within(&done.snapshot);
+        let is_past = |reading: &Reading| {
+            done.is_at(&span.done) && reading.to.is_at(&span.to) && reading.position >= *id
+        };
+        has_span || reading.as_ref().is_some_and(is_past)
+    }
+}
+
 impl Event {
+    /// Returns a mark, if a source has read the event from an outbox.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        let (span, id) = (Arc::clone(self.span()?), self.outbox_id()?);
+        Some(Mark { span, id })
+    }
+
     /// Returns the position after this event, if a source has read it from an outbox.
     pub(crate) fn position(&self) -> Option<Position> {
         let (span, id) = (self.span()?, self.outbox_id()?);
@@ -190,7 +222,11 @@ impl Progress {
     pub(crate) fn set_lineage(&self, lineage: Lineage) {
         let mut state = self.lock();
         if state.lineage.as_deref() != Some(&lineage) {
-            state.lineage = Some(Arc::new(lineage));
+            // What the source has emitted before is not known to have been announced in this lineage.
+            *state = State {
+                lineage: Some(Arc::new(lineage)),
+                cursor: None,
+            };
         }
     }
 
@@ -227,6 +263,8 @@ pub enum Live {
     Overlapping(Position),
     /// The replay has read neither it nor any later event of the source.
     Beyond,
+    /// The event is from no outbox.
+    Elsewhere,
 }
 
 impl Seam {
@@ -245,10 +283,11 @@ impl Seam {
     #[must_use]
     pub fn place(&self, event: &Event) -> Live {
         let (Some(span), Some(id)) = (event.span(), event.outbox_id()) else {
-            return Live::Beyond;
+            return Live::Elsewhere;
         };
         let end = &self.end.snapshot;
-        if end.is_within(&span.done.snapshot) {
+        // Another history may assign the ids of transactions a second time. A resync came before its first event.
+        if !span.lineage.continues_history(&self.lineage) || end.is_within(&span.done.snapshot) {
             return Live::Beyond;
         }
         match event.transaction_id() {

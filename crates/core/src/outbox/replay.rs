@@ -1,19 +1,26 @@
 //! Reads what was recorded after a position, up to now.
 
 use std::sync::Arc;
-
-use tokio_postgres::Client;
+use std::time::Duration;
 
 use super::cursor::Cursor;
 use super::history::History;
 use super::position::{Lineage, Position, Progress, Seam, Span};
 use super::reader::{OutboxReader, Share};
+use super::row::failed;
 use crate::connect::ConnectConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 
-/// The rows that are read at a time.
-const PAGE: usize = 512;
+/// The rows that are read at a time. A client that does not read keeps two pages in memory.
+const PAGE: usize = 64;
+
+/// How long connecting may take, and how long the server may be silent.
+const CONNECT: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The server cancels a statement after this time. Positions come from clients, so they may be of any age.
+const STATEMENT: &str = "SET statement_timeout = '10s'";
 
 /// A connection that reads the outbox for one client after the other.
 #[derive(Debug)]
@@ -47,22 +54,43 @@ impl Replayer {
     /// # Errors
     /// If the server cannot be reached, there is no outbox, or this role may not read it.
     pub async fn connect(config: &ConnectConfig) -> Result<Self> {
-        let client: Client = config.client().await?;
+        let mut config = config.clone();
+        config.for_listening("replay", SILENCE, CONNECT);
+        let (client, connection) = config.listening_session().await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection for replays ended");
+            }
+        });
+        client.batch_execute(STATEMENT).await.map_err(failed)?;
         let history = History::of(&client).await?;
         let reader = OutboxReader::new(Arc::new(client));
         Ok(Self { reader, history })
     }
 
-    /// Begins a replay of what was recorded after `position`. `None` if nothing can be said about that time: another outbox,
-    /// triggers or tables were altered, the server has crashed, or the source has no session.
-    #[must_use]
-    pub fn begin(&self, position: &Position, source: &Progress) -> Option<Replay> {
-        let lineage = source.lineage()?;
-        let is_known = lineage.continues(position) && lineage.is_of(&self.history);
-        is_known.then(|| Replay {
-            lineage,
-            cursor: position.cursor.clone(),
-        })
+    /// Begins a replay after `position`. Returns `None` if events since then may be missing: the outbox is another one, triggers or
+    /// tables were altered, the server has crashed, or the source has no session. Also returns `None` if more than `limit` rows were
+    /// recorded since.
+    ///
+    /// # Errors
+    /// If the connection is lost.
+    pub async fn begin(
+        &mut self,
+        position: &Position,
+        source: &Progress,
+        limit: usize,
+    ) -> Result<Option<Replay>> {
+        let Some(lineage) = source.lineage() else {
+            return Ok(None);
+        };
+        if !lineage.continues(position) || !lineage.is_of(&self.history) {
+            return Ok(None);
+        }
+        let cursor = position.cursor.clone();
+        let read = cursor.done.floor.max(cursor.position().unwrap_or(i64::MIN));
+        let recorded = self.reader.now().await?.done.floor.saturating_sub(read);
+        let is_near = recorded <= i64::try_from(limit).unwrap_or(i64::MAX);
+        Ok(is_near.then_some(Replay { lineage, cursor }))
     }
 
     /// Reads the next events of a replay.

@@ -74,6 +74,11 @@ impl Feed {
         };
         match delivery.resync() {
             Some(resync) if only_began(resync) => *has_begun = true,
+            // The outbox has no events of other channels.
+            Some(resync) if resync.channel().is_some() => {
+                let messages = Message::resync(resync, self.grant.is_unlimited());
+                self.pending.extend(messages);
+            }
             // Changes that no row of the outbox shows.
             Some(_) => {
                 self.catching = Catching::Done(None);
@@ -90,11 +95,13 @@ impl Feed {
             Step::Events(events) => return self.on_events(&events),
             Step::Lost => {
                 self.catching = Catching::Done(None);
+                self.is_covered = true;
                 self.pending.push_back(Message::position_lost());
                 self.phase.on_resync()
             }
             Step::End(seam) => {
                 self.catching = Catching::Done(Some(seam));
+                self.is_covered = true;
                 let waiting = self.waiting();
                 self.phase.on_replayed(waiting)
             }
@@ -105,7 +112,7 @@ impl Feed {
     /// Decides about an event of the subscription or of a replay.
     pub(super) fn place(&mut self, event: &Event) -> Live {
         let Catching::Done(Some(seam)) = &self.catching else {
-            return Live::Beyond;
+            return Live::Elsewhere;
         };
         let place = seam.place(event);
         if place == Live::Beyond {
@@ -118,13 +125,17 @@ impl Feed {
     pub(super) fn here(&self) -> Option<Position> {
         // Read before the queue: the source has published everything up to its position.
         let position = self.continued.as_ref()?.replays.progress().position()?;
-        let waiting = self.waiting();
-        match &self.catching {
-            _ if waiting != Waiting::NOTHING => None,
-            Catching::Done(Some(seam)) if !seam.is_behind(&position) => Some(seam.position()),
-            Catching::Done(_) => Some(position),
-            Catching::Waiting { .. } | Catching::Replaying(_) => None,
+        if !self.is_covered || self.waiting() != Waiting::NOTHING {
+            return None;
         }
+        let here = match &self.catching {
+            Catching::Done(Some(seam)) if !seam.is_behind(&position) => seam.position(),
+            Catching::Done(_) => position,
+            Catching::Waiting { .. } | Catching::Replaying(_) => return None,
+        };
+        // The source may have published events that its position does not include yet.
+        let includes_last = self.last.as_ref().is_none_or(|last| here.includes(last));
+        includes_last.then_some(here)
     }
 }
 

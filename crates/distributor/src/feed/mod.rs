@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
 
-use pgherald_core::__private::host::outbox::{Live, Position};
-use pgherald_core::{Delivery, Event, Health, Subscription};
+use pgherald_core::__private::host::outbox::{Live, Located, Mark, Position};
+use pgherald_core::{Delivery, Event, Health, Resync, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -118,6 +118,11 @@ pub(crate) struct Feed {
     /// `None` if events of the filter are not recorded, so no position says everything about them.
     continued: Option<Continued>,
     catching: Catching,
+    /// Whether a resync of everything or the end of a replay was sent. Until then, the client has nothing that it could continue
+    /// from.
+    is_covered: bool,
+    /// The last event that was sent.
+    last: Option<Mark>,
     health: watch::Receiver<Health>,
     switch: Switch,
     grant: Grant,
@@ -158,6 +163,8 @@ impl Feed {
             subscription,
             continued,
             catching,
+            is_covered: false,
+            last: None,
             health,
             switch,
             grant,
@@ -181,7 +188,7 @@ impl Feed {
             tokio::select! {
                 biased;
                 closing = self.switch.off() => self.closing = Some(closing),
-                () = changed(&mut self.health) => self.on_health(),
+                () = changed(&mut self.health) => self.on_health(Waiting::NOTHING),
                 _ = self.heartbeat.tick() => {
                     let here = self.here();
                     self.pending.push_back(Message::heartbeat(here.as_ref()));
@@ -196,11 +203,12 @@ impl Feed {
         }
     }
 
-    fn on_health(&mut self) {
+    /// Takes in the health of the source. `in_hand` was taken from the queue and not sent yet.
+    fn on_health(&mut self, in_hand: Waiting) {
         let health = self.health.borrow_and_update().clone();
         match &health {
             Health::Live { .. } => {
-                let waiting = self.waiting();
+                let waiting = self.waiting().and(in_hand);
                 let announced = self.phase.on_live(waiting);
                 self.announce(announced);
                 self.replay_if_possible();
@@ -217,29 +225,40 @@ impl Feed {
 
     fn on_delivery(&mut self, delivery: &Delivery) {
         // The source has changed its health before it published this.
+        let in_hand = Waiting {
+            events: delivery.events().len() as u64 + delivery.resync().map_or(0, Resync::lost),
+            resync: delivery.resync().is_some(),
+        };
         if self.health.has_changed().unwrap_or_default() {
-            self.on_health();
+            self.on_health(in_hand);
         }
-        if self.is_replayed(delivery) {
+        if !self.is_replayed(delivery) && !self.send(delivery) {
             return;
         }
+        let announced = self
+            .phase
+            .on_delivery(in_hand.events, self.waiting().resync);
+        self.announce(announced);
+    }
+
+    /// Sends what a delivery has for the client. Returns false if the stream ends.
+    fn send(&mut self, delivery: &Delivery) -> bool {
         if let Some(resync) = delivery.resync() {
             telemetry::lagged(resync.lost());
             self.pending
                 .extend(Message::resync(resync, self.grant.is_unlimited()));
             if has_lagged(resync) && self.when_slow == WhenSlow::Disconnect {
                 self.closing = Some(Closing::Lagged);
-                return;
+                return false;
             }
             if resync.channel().is_none() {
+                self.is_covered = true;
                 let announced = self.phase.on_resync();
                 self.announce(announced);
             }
         }
         self.on_events(delivery.events());
-        let events = delivery.events().len() as u64;
-        let announced = self.phase.on_delivery(events, self.waiting().resync);
-        self.announce(announced);
+        true
     }
 
     /// Sends events, without those that the client has had.
@@ -249,7 +268,7 @@ impl Feed {
             match self.place(event) {
                 Live::Replayed => {}
                 Live::Overlapping(position) => self.push(event, Some(position), &mut reported),
-                Live::Beyond => self.push(event, None, &mut reported),
+                Live::Beyond | Live::Elsewhere => self.push(event, None, &mut reported),
             }
         }
     }
@@ -269,9 +288,13 @@ impl Feed {
             }
         };
         let message = match position {
-            None => Message::event(event, columns),
             Some(position) => Message::event_at(event, columns, Some(position)),
+            None if self.is_covered => Message::event(event, columns),
+            // During a replay, the positions of its events are those of the client.
+            None if self.catching.is_replaying() => Message::event(event, columns),
+            None => Message::event_at(event, columns, None),
         };
+        self.last = event.mark();
         match message {
             Some(message) => self.pending.push_back(message),
             // Decoding has checked that columns are JSON.

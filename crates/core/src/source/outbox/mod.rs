@@ -221,6 +221,7 @@ impl OutboxSource {
                 if let Some(position) = &known.position {
                     let lineage = Lineage::new(&position.history, &known.check);
                     self.settings.progress.set_lineage(lineage);
+                    self.has_emitted = true;
                 }
                 match catching_up {
                     Some(_) => self.pending.extend(restored(&before, &known.check)),
