@@ -25,5 +25,6 @@ pages! {
     sizing: "sizing.md";
     rolling_deploys: "rolling-deploys.md";
     distributor: "distributor.md";
+    distributor_security: "distributor-security.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";
 }

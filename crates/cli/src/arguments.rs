@@ -1,6 +1,7 @@
 //! The command line.
 
 mod groups;
+mod serve;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use pgherald_core::ChannelName;
 use postgres_protocol::escape::escape_identifier;
 
 pub(crate) use self::groups::{DeadLetters, Group, List, Parked, Selection};
+pub(crate) use self::serve::{NewToken, Serve, Token};
 use crate::words;
 
 /// PostgreSQL changes as typed events: install triggers, watch events, operate durable handlers.
@@ -70,6 +72,11 @@ pub(crate) enum Command {
     /// List, show, retry or discard events that durable handlers gave up
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Serve events over WebSocket and Server-Sent Events to clients without access to the database
+    Serve(Serve),
+    /// Make access tokens for the clients of pgherald serve
+    #[command(subcommand)]
+    Token(Token),
     /// Start a temporary server with a running durable handler, to try the commands
     Demo,
     /// Print completions for a shell

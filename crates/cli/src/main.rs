@@ -1,4 +1,4 @@
-//! The `pgherald` command: installs triggers, shows events, and operates durable handlers.
+//! The `pgherald` command: installs triggers, shows events, serves them to clients, and operates durable handlers.
 //!
 //! ```text
 //!  arguments ──► main ──► commands/* ──► database (connects) ──► pgherald-core
@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pgherald_core::__private::host;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Token};
 use failure::Failure;
 use output::Output;
 
@@ -80,7 +80,12 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         json,
         command,
     } = arguments;
-    if database_url.is_some() && matches!(command, Command::Demo | Command::Completions { .. }) {
+    if database_url.is_some()
+        && matches!(
+            command,
+            Command::Demo | Command::Completions { .. } | Command::Token(_)
+        )
+    {
         return Err(
             Failure::usage("this command does not connect to a given database")
                 .hint("leave --database-url out"),
@@ -105,6 +110,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             commands::set_aside::dead_letters(&database, &mut output, &action).await
         }
         Command::Group(action) => commands::group::run(&database, &mut output, &action).await,
+        Command::Serve(serve) => commands::serve::run(&database, &mut output, &serve).await,
+        Command::Token(Token::New(new)) => commands::token::new(&mut output, new),
         Command::Demo => commands::demo::run(&mut output).await,
         Command::Completions { shell } => commands::completions::run(&mut output, shell),
     }

@@ -5,10 +5,15 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pgherald_core::__private::host::events::Receive;
+use pgherald_core::Subscription;
 use tokio::sync::Notify;
 
+pub(crate) use crate::connected::Overview;
+use crate::connected::{Connected, Target};
 use crate::limits::Limits;
 use crate::refusal::Refusal;
+use crate::telemetry::Transport;
 
 /// The clients that are connected.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +32,9 @@ struct Shared {
 struct Counts {
     total: usize,
     by_address: HashMap<Option<IpAddr>, usize>,
+    /// The clients by their number.
+    connected: HashMap<u64, Connected>,
+    last: u64,
 }
 
 /// The place of one client, until it is dropped.
@@ -34,6 +42,8 @@ struct Counts {
 pub(crate) struct Admission {
     clients: Clients,
     address: Option<IpAddr>,
+    number: u64,
+    transport: Transport,
 }
 
 impl Clients {
@@ -41,6 +51,7 @@ impl Clients {
     pub(crate) fn admit(
         &self,
         address: Option<IpAddr>,
+        transport: Transport,
         limits: &Limits,
     ) -> Result<Admission, Refusal> {
         let mut counts = self.counts();
@@ -53,14 +64,27 @@ impl Clients {
         }
         counts.total += 1;
         counts.by_address.insert(address, of_address + 1);
+        transport.add_clients(1.0);
+        counts.last += 1;
+        let number = counts.last;
+        counts
+            .connected
+            .insert(number, Connected::new(number, address));
         Ok(Admission {
             clients: self.clone(),
             address,
+            number,
+            transport,
         })
     }
 
     pub(crate) fn count(&self) -> usize {
         self.counts().total
+    }
+
+    /// Returns who is connected, those who are furthest behind first.
+    pub(crate) fn overview(&self) -> Overview {
+        Overview::new(self.counts().connected.values())
     }
 
     /// Waits until no client is left, for `limit` at most. Returns how many are left.
@@ -87,10 +111,34 @@ impl Clients {
     }
 }
 
+impl Admission {
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Makes the client's request visible to [`Clients::overview`].
+    pub(crate) fn requested(&self, target: Target) {
+        let mut counts = self.clients.counts();
+        if let Some(connected) = counts.connected.get_mut(&self.number) {
+            connected.target = target;
+        }
+    }
+
+    /// Makes the queue of the client visible to [`Clients::overview`].
+    pub(crate) fn subscribed(&self, subscription: &Subscription) {
+        let mut counts = self.clients.counts();
+        if let Some(connected) = counts.connected.get_mut(&self.number) {
+            connected.queue = Some(subscription.observer());
+        }
+    }
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
+        self.transport.add_clients(-1.0);
         let mut counts = self.clients.counts();
         counts.total -= 1;
+        let connected = counts.connected.remove(&self.number);
         if let Some(count) = counts.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -100,6 +148,8 @@ impl Drop for Admission {
         if counts.total == 0 {
             self.clients.shared.empty.notify_waiters();
         }
+        // Not under the lock: this may free a queue.
+        drop((counts, connected));
     }
 }
 
@@ -109,6 +159,7 @@ mod tests {
 
     use super::Clients;
     use crate::limits::Limits;
+    use crate::telemetry::Transport;
 
     #[test]
     fn places_are_limited_in_total_and_per_address_and_become_free() {
@@ -119,7 +170,7 @@ mod tests {
             ..Limits::default()
         };
         let [one, two] = [1, 2].map(|last| Some(IpAddr::from([10, 0, 0, last])));
-        let admit = |address| clients.admit(address, &limits);
+        let admit = |address| clients.admit(address, Transport::Sse, &limits);
         let first = admit(one).unwrap();
         let _second = admit(one).unwrap();
         let refused = |address| admit(address).unwrap_err().code();
@@ -137,8 +188,10 @@ mod tests {
         let clients = Clients::default();
         for last in 0..=255 {
             let address = Some(IpAddr::from([10, 0, 0, last]));
-            drop(clients.admit(address, &Limits::default()).unwrap());
+            let admitted = clients.admit(address, Transport::Sse, &Limits::default());
+            drop(admitted.unwrap());
         }
         assert!(clients.counts().by_address.is_empty());
+        assert!(clients.counts().connected.is_empty());
     }
 }

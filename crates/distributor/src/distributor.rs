@@ -6,18 +6,23 @@ use std::time::Duration;
 use actix_web::{HttpRequest, web};
 use pgherald_actors::Herald;
 use pgherald_core::__private::host::events::Attaches;
-use pgherald_core::{Channels, Overflow, SubscriptionOptions};
+use pgherald_core::{Channels, Health, Overflow, SubscriptionOptions, TableName};
 use tokio::sync::watch;
 
+use crate::access::{Authority, Grant, Origins};
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
+use crate::connected::Target;
 use crate::feed::{Continued, Feed, Switch};
 use crate::limits::Limits;
+use crate::page::Page;
 use crate::pattern::Patterns;
+use crate::process::Render;
 use crate::refusal::Refusal;
 use crate::replays::Replays;
 use crate::request::Wanted;
 use crate::routes;
+use crate::telemetry::Transport;
 
 /// The events that a client takes from its queue at a time.
 const BATCH: usize = 64;
@@ -37,10 +42,14 @@ pub struct Distributor {
 pub(crate) struct Shared {
     herald: Arc<Herald>,
     pub(crate) channels: Option<(Channels, Patterns)>,
+    authority: Authority,
+    /// Writes the metrics for `/metrics`.
+    pub(crate) metrics: Option<Render>,
     pub(crate) limits: Limits,
     clients: Clients,
     /// For clients that continue; `None` if no table is recorded in an outbox.
     replays: Option<Replays>,
+    page: Option<Page>,
     /// Whether the distributor shuts down.
     off: watch::Sender<bool>,
 }
@@ -54,7 +63,10 @@ impl Distributor {
     pub(crate) fn new(
         herald: Arc<Herald>,
         channels: Option<(Channels, Patterns)>,
+        authority: Authority,
+        metrics: Option<Render>,
         limits: Limits,
+        page: Option<Page>,
     ) -> Self {
         let replays = herald.recorded().map(|(config, progress, tables)| {
             let tables = tables.cloned().collect();
@@ -65,15 +77,19 @@ impl Distributor {
                 herald,
                 replays,
                 channels,
+                authority,
+                metrics,
                 limits,
                 clients: Clients::default(),
+                page,
                 off: watch::Sender::new(false),
             }),
         }
     }
 
     /// Adds the routes to an application, or to a scope of it: `/up`, `/v1/events`, `/v1/ws`, and `/pgpubsub/{channel}` if there
-    /// are [channels](DistributorBuilder::channels).
+    /// are [channels](DistributorBuilder::channels). With a [live page](DistributorBuilder::page), also `/`, `/page`, `/v1/status` and
+    /// `/v1/groups`.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         routes::configure(&self.shared, config);
     }
@@ -95,24 +111,74 @@ impl Distributor {
 }
 
 impl Shared {
-    pub(crate) fn switch(&self) -> Switch {
-        Switch::new(self.off.subscribe(), self.limits.retry_spread)
+    /// Makes the switch of a stream with this grant.
+    pub(crate) fn switch(&self, grant: &Grant) -> Switch {
+        Switch::new(
+            self.off.subscribe(),
+            grant.validity().clone(),
+            self.limits.retry_spread,
+        )
     }
 
-    pub(crate) fn admit(&self, request: &HttpRequest) -> Result<Admission, Refusal> {
-        if self.switch().is_off() {
+    /// Returns what the client of a request may do, or refuses the request. Every route but those about the process itself asks
+    /// this first.
+    pub(crate) fn authorize(&self, request: &HttpRequest) -> Result<Grant, Refusal> {
+        self.authority.authorize(request)
+    }
+
+    /// Makes a ticket for the rights of `grant`.
+    pub(crate) fn ticket(&self, grant: &Grant) -> Result<String, Refusal> {
+        self.authority.ticket(grant)
+    }
+
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.authority.origins
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.herald.health()
+    }
+
+    /// Whether the distributor shuts down.
+    pub(crate) fn is_off(&self) -> bool {
+        *self.off.borrow()
+    }
+
+    pub(crate) fn admit(
+        &self,
+        request: &HttpRequest,
+        transport: Transport,
+    ) -> Result<Admission, Refusal> {
+        if self.is_off() {
             return Err(Refusal::shutting_down());
         }
         let address = request.peer_addr().map(|address| address.ip());
-        self.clients.admit(address, &self.limits)
+        let admission = self.clients.admit(address, transport, &self.limits)?;
+        admission.requested(Target::of(request));
+        Ok(admission)
+    }
+
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Returns the live page, if there is one.
+    pub(crate) fn page(&self) -> Result<&Page, Refusal> {
+        self.page.as_ref().ok_or_else(Refusal::no_page)
     }
 
     /// Admits a client of `/v1` and opens its feed.
-    pub(crate) async fn open(&self, request: &HttpRequest) -> Result<(Admission, Feed), Refusal> {
-        let wanted = Wanted::of(request, self.limits.parameters)?;
+    pub(crate) async fn open(
+        &self,
+        request: &HttpRequest,
+        transport: Transport,
+    ) -> Result<(Admission, Feed), Refusal> {
+        let grant = self.authorize(request)?;
+        grant.require_tables()?;
+        let wanted = Wanted::of(request, self.limits.parameters, &grant)?;
         wanted.check_watched(self.herald.watched())?;
-        let continued = self.continued(&wanted);
-        let admission = self.admit(request)?;
+        let continued = self.continued(&wanted, &grant);
+        let admission = self.admit(request, transport)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
         let options = SubscriptionOptions::new(NAME)
             .capacity(self.limits.buffer)
@@ -121,10 +187,12 @@ impl Shared {
             .attaching();
         let subscription = self.herald.open(wanted.filter, options).await;
         let subscription = subscription.map_err(|_| Refusal::shutting_down())?;
+        admission.subscribed(&subscription);
         let feed = Feed::new(
             subscription,
             self.herald.health(),
-            self.switch(),
+            self.switch(&grant),
+            grant,
             &self.limits,
             continued,
         );
@@ -132,10 +200,17 @@ impl Shared {
     }
 
     /// Returns how a client continues, if all tables that it may receive events of are recorded.
-    fn continued(&self, wanted: &Wanted) -> Option<Continued> {
+    fn continued(&self, wanted: &Wanted, grant: &Grant) -> Option<Continued> {
         let replays = self.replays.as_ref()?;
         let watched = self.herald.watched()?;
-        let mut asked = watched.iter().filter(|table| wanted.includes(table));
+        let permitted = |table: &TableName| {
+            grant
+                .require_table(Some(table.schema()), table.name())
+                .is_ok()
+        };
+        let mut asked = watched
+            .iter()
+            .filter(|table| wanted.includes(table) && permitted(table));
         asked.all(|table| replays.has(table)).then(|| Continued {
             replays: replays.clone(),
             filter: wanted.filter.clone(),

@@ -37,6 +37,8 @@ pub struct Limits {
     pub replay: usize,
     /// Parameters of a query. Default: 64.
     pub parameters: usize,
+    /// Tickets that were issued and are not used yet. Clients with one name get a sixteenth of them. Default: 4,096.
+    pub tickets: usize,
     /// Bytes of a frame that a client sends. Default: 4,096.
     pub frame_bytes: usize,
     /// How long a WebSocket on a channel waits for the confirmation of LISTEN. Default: 10 s.
@@ -60,6 +62,7 @@ impl Default for Limits {
             when_slow: WhenSlow::default(),
             replay: 100_000,
             parameters: 64,
+            tickets: 4_096,
             frame_bytes: 4_096,
             upgrade: Duration::from_secs(10),
             heartbeat: Duration::from_secs(5),

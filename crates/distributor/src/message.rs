@@ -10,6 +10,8 @@ use pgherald_core::__private::host::outbox::{Located, Position};
 use pgherald_core::{Error, ErrorKind, Event, Resync};
 use serde::Serialize;
 
+use crate::access::Columns;
+use crate::forms::Forms;
 use crate::phase::Announcement;
 
 /// The version of the contract.
@@ -52,10 +54,12 @@ enum Content<'a> {
 }
 
 /// What a resync is limited to. Empty for everything.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Scope<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tables: Option<[String; 1]>,
 }
 
 /// An encoded message. Clones share its bytes.
@@ -106,7 +110,8 @@ impl Message {
     }
 
     /// The messages for a resync: `lagged` if the queue of this client was full, and `resync` for other reasons.
-    pub(crate) fn resync(resync: &Resync) -> Vec<Self> {
+    /// A client with limited rights does not see the channel, and reads everything again.
+    pub(crate) fn resync(resync: &Resync, is_unlimited: bool) -> Vec<Self> {
         let labels = resync.reasons().iter().map(|reason| reason.label());
         let others: Vec<&str> = labels.filter(|label| *label != OVERFLOW).collect();
         let mut messages = Vec::with_capacity(2);
@@ -120,7 +125,11 @@ impl Message {
                 reasons: &others,
                 lost: if has_lagged { 0 } else { missed },
                 scope: Scope {
-                    channel: resync.channel().map(|channel| channel.as_str()),
+                    channel: resync
+                        .channel()
+                        .filter(|_| is_unlimited)
+                        .map(|channel| channel.as_str()),
+                    tables: None,
                 },
             };
             messages.push(Self::of("resync", &content));
@@ -133,7 +142,7 @@ impl Message {
         let content = Content::Resync {
             reasons: &["position_lost"],
             lost: 0,
-            scope: Scope { channel: None },
+            scope: Scope::default(),
         };
         Self::of("resync", &content)
     }
@@ -156,14 +165,40 @@ impl Message {
         Self::of("closing", &Content::Closing { reason, retry_ms })
     }
 
-    /// The change of a row. It is encoded once for all clients. `None` if its columns are no JSON.
-    pub(crate) fn event(event: &Event) -> Option<Self> {
-        attached(event, || Self::event_at(event, event.position()))
+    /// The resync in place of an event that does not show whether the client may receive it. It has no key and no count, which
+    /// could be those of rows that the client may not receive.
+    pub(crate) fn resync_of_table(event: &Event) -> Self {
+        let table = match event.schema() {
+            Some(schema) => format!("{schema}.{}", event.table()),
+            None => event.table().to_owned(),
+        };
+        let content = Content::Resync {
+            reasons: &["rows_unknown"],
+            lost: 0,
+            scope: Scope {
+                channel: None,
+                tables: Some([table]),
+            },
+        };
+        Self::of("resync", &content)
+    }
+
+    /// The change of a row, with these columns. It is encoded once for all clients that receive the same columns. `None` if its
+    /// columns are no JSON.
+    pub(crate) fn event(event: &Event, columns: Option<&Columns>) -> Option<Self> {
+        let forms: Arc<Forms> = attached(event, Arc::default);
+        forms.get(columns, || Self::event_at(event, columns, event.position()))
     }
 
     /// The change of a row, for a client to whom it has another position than to others.
-    pub(crate) fn event_at(event: &Event, position: Option<Position>) -> Option<Self> {
-        let payload = event.to_payload().ok()?;
+    pub(crate) fn event_at(
+        event: &Event,
+        columns: Option<&Columns>,
+        position: Option<Position>,
+    ) -> Option<Self> {
+        let keeps = columns.map(|columns| |name: &str| columns.contains(name));
+        let keeps = keeps.as_ref().map(|keeps| keeps as &dyn Fn(&str) -> bool);
+        let payload = event.to_payload_of(keeps).ok()?;
         let id = position.map(|position| position.to_string().into_boxed_str());
         let json = match &id {
             // A position has no characters that JSON would escape.
@@ -259,14 +294,14 @@ mod tests {
             .columns_json("{\"a\":\n\nevent: forged\r\rdata: 1\r\n}")
             .build();
         assert!(
-            Message::event(&event).is_none(),
+            Message::event(&event, None).is_none(),
             "{:?}",
-            Message::event(&event)
+            Message::event(&event, None)
         );
         let event = Event::builder("public", "t", Operation::Insert)
             .columns_json("{\"a\":\n\n1\r\n}")
             .build();
-        let sse = Message::event(&event).unwrap().sse();
+        let sse = Message::event(&event, None).unwrap().sse();
         let text = std::str::from_utf8(&sse).unwrap();
         let body = text.strip_suffix("\n\n").unwrap();
         assert!(!body.contains("\n\n") && !body.contains('\r'), "{text:?}");

@@ -4,9 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+
+use crate::telemetry;
 
 /// The answer to a request that is not served.
 #[derive(Debug)]
@@ -27,11 +29,14 @@ struct Problem<'a> {
     message: &'a str,
 }
 
+/// The code of a token whose signature is wrong.
+pub(crate) const BAD_SIGNATURE: &str = "bad_signature";
+
 /// The number of seconds after which a client should try again.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
 impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -49,6 +54,68 @@ impl Refusal {
 
     pub(crate) fn bad_channel(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_channel", message)
+    }
+
+    /// The request has no credentials.
+    pub(crate) fn unauthorized() -> Self {
+        let message = "this distributor requires a token: send the header Authorization: Bearer TOKEN, or a ticket from POST \
+            /v1/ticket in the query";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    /// No access is configured, and the client is on another machine.
+    pub(crate) fn not_local() -> Self {
+        let message = "this distributor serves clients on its own machine only, because it has no access tokens; configure them: \
+            pgherald serve --tokens FILE, or DistributorBuilder::access";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    pub(crate) fn bad_token(problem: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "bad_token", problem)
+    }
+
+    /// A signed token that is not signed with this key, but may be with another one.
+    pub(crate) fn bad_signature() -> Self {
+        let message =
+            "the signature of the token is not that of an accepted key with its algorithm";
+        Self::new(StatusCode::UNAUTHORIZED, BAD_SIGNATURE, message)
+    }
+
+    pub(crate) fn bad_ticket() -> Self {
+        let message = "the ticket is not known, has been used or has expired; get a new one from POST /v1/ticket for each connect";
+        Self::new(StatusCode::UNAUTHORIZED, "bad_ticket", message)
+    }
+
+    pub(crate) fn too_many_tickets(lifetime: Duration) -> Self {
+        let message =
+            format!("too many tickets wait for their use; unused ones expire after {lifetime:?}");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tickets", message)
+    }
+
+    pub(crate) fn no_random_numbers() -> Self {
+        let message = "the operating system has no random numbers for a ticket";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    pub(crate) fn expired() -> Self {
+        let message = "the token has expired; get a new one";
+        Self::new(StatusCode::UNAUTHORIZED, "expired_token", message)
+    }
+
+    pub(crate) fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(crate) fn bad_origin() -> Self {
+        let message = "pages of this origin may not use the distributor; allow the origin: pgherald serve --origin URL, or \
+            DistributorBuilder::origins";
+        Self::new(StatusCode::FORBIDDEN, "bad_origin", message)
+    }
+
+    pub(crate) fn bad_host() -> Self {
+        let message = "without access tokens, the distributor answers only to localhost and loopback addresses as host; address it \
+            as such, or configure access tokens";
+        Self::new(StatusCode::FORBIDDEN, "bad_host", message)
     }
 
     pub(crate) fn forbidden_channel() -> Self {
@@ -77,12 +144,16 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutdown", message)
     }
 
+    pub(crate) fn no_metrics() -> Self {
+        let message = "this distributor has no metrics";
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
     pub(crate) fn no_upgrade() -> Self {
         let message = "this address is for WebSocket connections";
         Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message)
     }
 
-    #[cfg(test)]
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }
@@ -100,9 +171,13 @@ impl ResponseError for Refusal {
     }
 
     fn error_response(&self) -> HttpResponse {
+        telemetry::refused(self.code);
         let mut response = HttpResponse::build(self.status);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         let error = Problem {
             code: self.code,

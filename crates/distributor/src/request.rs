@@ -6,6 +6,7 @@
 use actix_web::{HttpRequest, web};
 use pgherald_core::{Filter, Key, Operation, RowKey, TableName};
 
+use crate::access::{Grant, TICKET};
 use crate::refusal::Refusal;
 
 /// The prefix of a parameter for the value of a column.
@@ -17,6 +18,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// What a client asks for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
+    /// Narrowed to what the client may receive.
     pub(crate) filter: Filter,
     /// The position to continue from.
     pub(crate) since: Option<String>,
@@ -26,8 +28,13 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     /// Reads a request. The header `Last-Event-ID` is newer than the parameter `since` of the same address.
-    pub(crate) fn of(request: &HttpRequest, parameters: usize) -> Result<Self, Refusal> {
-        let mut wanted = Self::of_query(request.query_string(), parameters)?;
+    pub(crate) fn of(
+        request: &HttpRequest,
+        parameters: usize,
+        grant: &Grant,
+    ) -> Result<Self, Refusal> {
+        let mut wanted = Self::of_query(request.query_string(), parameters, grant)?;
+        wanted.filter = grant.narrow(wanted.filter);
         let header = request.headers().get(LAST_EVENT_ID);
         if let Some(id) = header.filter(|id| !id.is_empty()) {
             wanted.since = Some(String::from_utf8_lossy(id.as_bytes()).into_owned());
@@ -36,7 +43,9 @@ impl Wanted {
     }
 
     /// Parses a query such as `table=public.users&operation=insert&key=7`.
-    fn of_query(query: &str, parameters: usize) -> Result<Self, Refusal> {
+    ///
+    /// Refuses a filter for events that the client may not receive, so that a client does not wait for them.
+    fn of_query(query: &str, parameters: usize, grant: &Grant) -> Result<Self, Refusal> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|error| Refusal::bad_filter(format!("the query is malformed: {error}")))?;
         if pairs.len() > parameters {
@@ -51,11 +60,16 @@ impl Wanted {
             filter = match (&*name, name.strip_prefix(COLUMN)) {
                 ("table", _) => {
                     let table = table(&value)?;
+                    grant.require_table(table.0.as_deref(), &table.1)?;
                     let filter = with_table(filter, &table);
                     tables.push(table);
                     filter
                 }
-                ("operation", _) => filter.operations(operation(&value)?),
+                ("operation", _) => {
+                    let operation = operation(&value)?;
+                    grant.require_operation(operation)?;
+                    filter.operations(operation)
+                }
                 ("key", _) => {
                     has_key = true;
                     filter.key(&key(&value)?)
@@ -65,7 +79,12 @@ impl Wanted {
                     filter
                 }
                 ("since", _) => return Err(Refusal::bad_filter("since occurs twice")),
-                (_, Some(column)) if !column.is_empty() => filter.column(column, &value),
+                (_, Some(column)) if !column.is_empty() => {
+                    grant.require_column(column, &value)?;
+                    filter.column(column, &value)
+                }
+                // Has been used up.
+                (TICKET, _) => filter,
                 _ => {
                     return Err(Refusal::bad_filter(format!(
                         "unknown parameter {name:?}; the parameters are table, operation, key, column.NAME and since"
@@ -173,9 +192,15 @@ mod tests {
     use pgherald_core::{Event, Operation};
 
     use super::Wanted;
+    use crate::access::Grant;
+    use crate::refusal::Refusal;
+
+    fn wanted(query: &str) -> Result<Wanted, Refusal> {
+        Wanted::of_query(query, 64, &Grant::everything())
+    }
 
     fn matches(query: &str, event: &Event) -> bool {
-        Wanted::of_query(query, 64).unwrap().filter.matches(event)
+        wanted(query).unwrap().filter.matches(event)
     }
 
     #[test]
@@ -235,7 +260,7 @@ mod tests {
             "table=a&key=",
             &["operation=insert"; 65].join("&"),
         ] {
-            let refusal = Wanted::of_query(query, 64).expect_err(query);
+            let refusal = wanted(query).expect_err(query);
             assert_eq!(refusal.code(), "bad_filter", "{query}");
         }
     }

@@ -9,6 +9,7 @@ use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpResponse, Result};
 use actix_ws::{CloseCode, CloseReason, MessageStream, Session};
 use bytestring::ByteString;
+use metrics::Counter;
 use pgherald_core::{Payloads, PayloadsEnded};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -16,6 +17,10 @@ use crate::clients::Admission;
 use crate::feed::{Closing, Feed, Next, Switch};
 use crate::limits::Limits;
 use crate::refusal::Refusal;
+use crate::telemetry;
+
+/// The close code for a client whose token is not valid any more.
+const EXPIRED: u16 = 4401;
 
 /// The close code for a client that was too slow.
 const LAGGED: u16 = 4408;
@@ -28,8 +33,8 @@ pub(crate) trait Outgoing {
 
 pub(crate) enum Frame {
     Text(ByteString),
-    /// The end of the stream, with a last text if the protocol has one.
-    Close(CloseReason, Option<ByteString>),
+    /// The end of the stream and its reason, with a last text if the protocol has one.
+    Close(Closing, CloseReason, Option<ByteString>),
 }
 
 impl Outgoing for Feed {
@@ -38,10 +43,11 @@ impl Outgoing for Feed {
             Next::Message(message) => Frame::Text(message.json()),
             Next::Close(closing) => {
                 let code = match closing {
-                    Closing::Shutdown { .. } => CloseCode::Restart,
+                    Closing::Shutdown { .. } | Closing::Disconnected => CloseCode::Restart,
                     Closing::Lagged => CloseCode::Other(LAGGED),
+                    Closing::Expired => CloseCode::Other(EXPIRED),
                 };
-                Frame::Close(code.into(), Some(closing.message().json()))
+                Frame::Close(closing, code.into(), Some(closing.message().json()))
             }
         }
     }
@@ -55,19 +61,23 @@ pub(crate) struct Channel {
 
 impl Outgoing for Channel {
     async fn next(&mut self) -> Frame {
-        let closing = |code, description: &str| {
-            let description = Some(description.to_owned());
-            Frame::Close(CloseReason { code, description }, None)
-        };
-        tokio::select! {
+        let closing = tokio::select! {
             biased;
-            _ = self.switch.off() => closing(CloseCode::Restart, "the server shuts down"),
+            closing = self.switch.off() => closing,
             received = self.payloads.recv() => match received {
-                Ok(payload) => Frame::Text(ByteString::from(&*payload)),
-                Err(PayloadsEnded::Lagged) => closing(CloseCode::Other(LAGGED), "too slow, payloads were dropped"),
-                Err(_) => closing(CloseCode::Restart, "the database connection was lost"),
+                Ok(payload) => return Frame::Text(ByteString::from(&*payload)),
+                Err(PayloadsEnded::Lagged) => Closing::Lagged,
+                Err(_) => Closing::Disconnected,
             },
-        }
+        };
+        let (code, description) = match closing {
+            Closing::Shutdown { .. } => (CloseCode::Restart, "the server shuts down"),
+            Closing::Lagged => (CloseCode::Other(LAGGED), "too slow, payloads were dropped"),
+            Closing::Expired => (CloseCode::Other(EXPIRED), "the token is not valid any more"),
+            Closing::Disconnected => (CloseCode::Restart, "the database connection was lost"),
+        };
+        let description = Some(description.to_owned());
+        Frame::Close(closing, CloseReason { code, description }, None)
     }
 }
 
@@ -94,6 +104,7 @@ pub(crate) fn start(
         incoming: incoming.max_frame_size(limits.frame_bytes),
         write: limits.write,
         idle: limits.idle,
+        messages: admission.transport().messages(),
         heard: Instant::now(),
     };
     let ping = limits.heartbeat;
@@ -128,6 +139,7 @@ struct Connection {
     incoming: MessageStream,
     write: Duration,
     idle: Duration,
+    messages: Counter,
     /// When the client last sent something.
     heard: Instant,
 }
@@ -156,7 +168,8 @@ impl Connection {
     async fn send(&mut self, frame: Frame) -> Result<(), Ended> {
         match frame {
             Frame::Text(text) => self.text(text).await,
-            Frame::Close(reason, last) => {
+            Frame::Close(closing, reason, last) => {
+                telemetry::closed(closing.reason());
                 if let Some(last) = last {
                     self.text(last).await?;
                 }
@@ -167,7 +180,14 @@ impl Connection {
 
     async fn text(&mut self, text: ByteString) -> Result<(), Ended> {
         let sent = timeout(self.write, self.session.text(text)).await;
+        self.messages.increment(1);
         sent.map_err(|_| Ended)?.map_err(|_| Ended)
+    }
+
+    /// Closes the connection because of what the client has done or not done.
+    async fn disconnect(&mut self, reason: &'static str, close: CloseReason) -> Result<(), Ended> {
+        telemetry::closed(reason);
+        self.close(close).await
     }
 
     async fn close(&mut self, reason: CloseReason) -> Result<(), Ended> {
@@ -195,12 +215,16 @@ impl Connection {
                 let description = "clients send no messages on this stream".to_owned();
                 let description = Some(description);
                 let code = CloseCode::Policy;
-                self.close(CloseReason { code, description }).await
+                self.disconnect("policy", CloseReason { code, description })
+                    .await
             }
             Some(Err(actix_ws::ProtocolError::Overflow)) => {
-                self.close(CloseCode::Size.into()).await
+                self.disconnect("size", CloseCode::Size.into()).await
             }
-            Some(Err(_)) => self.close(CloseCode::Protocol.into()).await,
+            Some(Err(_)) => {
+                self.disconnect("protocol", CloseCode::Protocol.into())
+                    .await
+            }
         }
     }
 
@@ -209,7 +233,8 @@ impl Connection {
             tracing::debug!("WebSocket client sent nothing for too long");
             let description = Some("no answer to pings".to_owned());
             let code = CloseCode::Policy;
-            return self.close(CloseReason { code, description }).await;
+            let close = CloseReason { code, description };
+            return self.disconnect("idle", close).await;
         }
         let sent = timeout(self.write, self.session.ping(b"")).await;
         sent.map_err(|_| Ended)?.map_err(|_| Ended)

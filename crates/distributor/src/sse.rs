@@ -8,6 +8,7 @@ use actix_web::body::{BodyStream, BoxBody};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Bytes;
 use futures_util::stream;
+use metrics::Counter;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -15,6 +16,7 @@ use crate::clients::Admission;
 use crate::feed::{Closing, Feed, Next};
 use crate::limits::Limits;
 use crate::socket::Admitted;
+use crate::telemetry;
 
 /// The blocks that wait between the task and the connection.
 const WAITING: usize = 16;
@@ -22,7 +24,8 @@ const WAITING: usize = 16;
 /// Starts to send.
 pub(crate) fn start(admission: Admission, feed: Feed, limits: &Limits) -> HttpResponse {
     let (blocks, received) = mpsc::channel(WAITING);
-    actix_web::rt::spawn(run(feed, blocks, limits.write));
+    let messages = admission.transport().messages();
+    actix_web::rt::spawn(run(feed, blocks, messages, limits.write));
     let body = stream::unfold(received, |mut received| async {
         let block = received.recv().await?;
         Some((Ok::<Bytes, Infallible>(block), received))
@@ -39,7 +42,7 @@ pub(crate) fn start(admission: Admission, feed: Feed, limits: &Limits) -> HttpRe
         .body(BoxBody::new(body))
 }
 
-async fn run(mut feed: Feed, blocks: mpsc::Sender<Bytes>, write: Duration) {
+async fn run(mut feed: Feed, blocks: mpsc::Sender<Bytes>, messages: Counter, write: Duration) {
     loop {
         let next = tokio::select! {
             biased;
@@ -51,6 +54,7 @@ async fn run(mut feed: Feed, blocks: mpsc::Sender<Bytes>, write: Duration) {
             Next::Close(closing) => (last(closing), true),
         };
         let sent = timeout(write, blocks.send(block)).await;
+        messages.increment(1);
         if is_last || !matches!(sent, Ok(Ok(()))) {
             return;
         }
@@ -59,12 +63,13 @@ async fn run(mut feed: Feed, blocks: mpsc::Sender<Bytes>, write: Duration) {
 
 /// The last block. An `EventSource` reconnects by itself, after the time in the field `retry`.
 fn last(closing: Closing) -> Bytes {
+    telemetry::closed(closing.reason());
     let block = closing.message().sse();
     match closing {
         Closing::Shutdown { retry } => {
             let retry = format!("retry: {}\n", retry.as_millis());
             [retry.as_bytes(), &block].concat().into()
         }
-        Closing::Lagged => block,
+        Closing::Lagged | Closing::Expired | Closing::Disconnected => block,
     }
 }

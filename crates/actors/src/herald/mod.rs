@@ -226,6 +226,15 @@ impl Herald {
         self.health.clone()
     }
 
+    /// Returns the tables that the program watches. `None` if it also listens to channels of other programs, or made the listener
+    /// itself: the tables of their events are not known.
+    ///
+    /// Subscriptions may receive events of further tables, whose triggers notify the same channel.
+    #[must_use]
+    pub fn watched(&self) -> Option<&[TableName]> {
+        self.watched.as_deref()
+    }
+
     /// Waits until the listener is live.
     ///
     /// # Errors
@@ -306,12 +315,6 @@ impl Herald {
             .send(OpenSubscription { filter, options })
             .await
             .map_err(|_| Error::shut_down())?
-    }
-
-    /// Returns the watched tables. `None` if events of other tables may arrive too.
-    #[doc(hidden)]
-    pub fn watched(&self) -> Option<&[TableName]> {
-        self.watched.as_deref()
     }
 
     /// Returns how to continue from a position in the outbox: its database, how far the listener has emitted it, and the tables

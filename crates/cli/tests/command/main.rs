@@ -28,6 +28,7 @@ mod parked;
 mod pgbouncer;
 mod pgcachewatch;
 mod script;
+mod serve;
 mod status;
 mod summary;
 mod support;

@@ -8,7 +8,9 @@ pub use crate::error::host as errors;
 
 /// Parts of sources and listeners.
 pub mod events {
-    pub use super::super::parts::{Attaches, Receive, Split, ToPayload, Watches, attached};
+    pub use super::super::parts::{
+        Attaches, ColumnTexts, Receive, Split, ToPayload, Watches, attached,
+    };
     pub use crate::event::decode::Decoder;
     pub use crate::router::Router;
     pub use crate::router::subscription::SubscriptionObserver;
@@ -29,9 +31,11 @@ pub mod cache {
     pub use crate::cache::key_check::KeyTypes;
 }
 
-/// Tests of handlers, and of the statements of consumers.
+/// Tests of handlers and of the statements of consumers, and the health of groups.
 pub mod group {
     pub use super::super::parts::{not_watched, wants};
+    pub use crate::group::operations::nodes::{Node, nodes};
+    pub use crate::group::operations::problems::{Problem, problems};
     pub use crate::group::rehearsal::rehearse;
 
     /// Trials of a handler in a transaction that is rolled back.

@@ -98,7 +98,14 @@ methods! {
 methods! {
     /// The payload of an event, for clients without access to the database.
     ToPayload for Event {
-        fn to_payload(self: &Self) -> serde_json::Result<String>;
+        fn to_payload_of(self: &Self, keeps: Option<&dyn Fn(&str) -> bool>) -> serde_json::Result<String>;
+    }
+}
+
+methods! {
+    /// The values of a column after and before the change, as text.
+    ColumnTexts for Event {
+        fn column_texts(self: &Self, name: &str) -> Option<Vec<Option<Box<str>>>>;
     }
 }
 

@@ -19,6 +19,21 @@ pub fn bad_limit(message: String) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 
+/// Tokens, rights or origins of a distributor are not usable.
+#[must_use]
+pub fn bad_access(message: String) -> Error {
+    Error::new(ErrorKind::Config, message)
+}
+
+/// As [`bad_access`], with a cause.
+#[must_use]
+pub fn bad_access_because(
+    message: String,
+    cause: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
+    Error::with_source(ErrorKind::Config, message, cause)
+}
+
 /// The limit within which a herald has to be live is zero.
 #[must_use]
 pub fn no_time_to_be_live() -> Error {

@@ -33,6 +33,13 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Returns the values of one column; see [`ColumnValues::of`].
+    pub(crate) fn column_texts(&self, name: &str) -> Option<Vec<ColumnValue>> {
+        Some(self.column_values().of(name)?.collect())
+    }
+}
+
 impl ColumnValues<'_> {
     /// Returns the values of a column: the one after the change and, if the event has it, the different one before. `None` if
     /// one of them is not known, because the event does not have the column, or the value is unavailable.

@@ -5,13 +5,13 @@
 
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{Event, RowKey};
 use crate::name::ChannelName;
 use crate::operation::Operation;
-use crate::types::Fields;
+use crate::types::{Columns, Fields};
 
 /// The version of the fields.
 const VERSION: u32 = 1;
@@ -46,14 +46,45 @@ struct Payload<'a> {
 }
 
 impl Event {
-    /// Returns the event as a JSON object, with the fields of a payload that announces one row.
+    /// Returns the event as a JSON object, with the fields of a payload that announces one row. Beside the key, it has only the
+    /// columns for which `keeps` returns true; `None` keeps all.
     ///
     /// # Errors
     /// If the columns are no JSON.
-    pub(crate) fn to_payload(&self) -> serde_json::Result<String> {
+    pub(crate) fn to_payload_of(
+        &self,
+        keeps: Option<&dyn Fn(&str) -> bool>,
+    ) -> serde_json::Result<String> {
+        let Some(keeps) = keeps else {
+            return self.encode(
+                &self.head.relation.types,
+                self.columns.as_deref(),
+                self.old().as_deref(),
+                self.changed(),
+            );
+        };
+        let kept = |json: &str| kept(json, keeps);
+        let changed = self.changed().map(|changed| {
+            let names = changed.iter().filter(|name| keeps(name)).cloned();
+            names.collect::<Vec<_>>()
+        });
+        self.encode(
+            &self.head.relation.types.only(keeps),
+            self.columns.as_deref().map(kept).transpose()?.as_deref(),
+            self.old().as_deref().map(kept).transpose()?.as_deref(),
+            changed.as_deref(),
+        )
+    }
+
+    fn encode(
+        &self,
+        types: &Fields,
+        columns: Option<&str>,
+        old: Option<&str>,
+        changed: Option<&[String]>,
+    ) -> serde_json::Result<String> {
         let raw = |json| serde_json::from_str::<&RawValue>(json).map(|raw| [raw]);
         let relation = &self.head.relation;
-        let old = self.old();
         let channel = self.channel().as_str();
         serde_json::to_string(&Payload {
             v: VERSION,
@@ -66,10 +97,10 @@ impl Event {
             outbox_id: self.outbox_id(),
             key: &relation.key_columns,
             keys: self.key().map(|key| [key]),
-            types: &relation.types,
-            columns: self.columns.as_deref().map(raw).transpose()?,
-            old_columns: old.as_deref().map(raw).transpose()?,
-            changed: self.changed().map(|changed| [changed]),
+            types,
+            columns: columns.map(raw).transpose()?,
+            old_columns: old.map(raw).transpose()?,
+            changed: changed.map(|changed| [changed]),
         })
     }
 }
@@ -79,6 +110,15 @@ fn microseconds(time: SystemTime) -> String {
     // Only a time that a program has chosen can be outside of the range of years.
     let time = jiff::Timestamp::try_from(time).unwrap_or_default();
     format!("{time:.6}")
+}
+
+/// Returns the members of a JSON object that `keeps` keeps, with their values as they were written.
+fn kept(json: &str, keeps: &dyn Fn(&str) -> bool) -> serde_json::Result<String> {
+    let Columns(columns) = serde_json::from_str(json)?;
+    let mut map = serde_json::Serializer::new(Vec::with_capacity(json.len()));
+    map.collect_map(columns.into_iter().filter(|(name, _)| keeps(name)))?;
+    // The bytes are those of a string.
+    Ok(String::from_utf8_lossy(&map.into_inner()).into_owned())
 }
 
 #[cfg(test)]
@@ -104,7 +144,7 @@ mod tests {
         let payload = r#"{"v":1,"operation":"update","schema":"public","table":"us\"ers","sent_at":"2026-01-02T03:04:05.678901Z","xid":77,"key":["id","part"],"keys":[[7,"a\"b"],[null,true],["x","1.50"]],"types":{"price":"numeric","tags":["text"]},"columns":[{"price":"9.50","tags":"{a,b}"},null,{"price":null}]}"#;
         let whole = r#"{"operation":"truncate","table":"t","sent_at":"2026-01-02T03:04:05Z"}"#;
         for event in decoded(payload).into_iter().chain(decoded(whole)) {
-            let encoded = event.to_payload().unwrap();
+            let encoded = event.to_payload_of(None).unwrap();
             let [again] = &decoded(&encoded)[..] else {
                 panic!("{encoded}");
             };
@@ -189,7 +229,7 @@ mod tests {
 
         #[test]
         fn any_event_is_decoded_as_it_was_encoded(event in an_event()) {
-            let payload = event.to_payload().unwrap();
+            let payload = event.to_payload_of(None).unwrap();
             let mut events = Vec::new();
             let decoded = Decoder::new().decode_forwarded(&payload, SystemTime::now(), &mut events);
             prop_assert!(decoded.is_ok(), "{:?}: {}", decoded, payload);
@@ -208,6 +248,25 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_are_not_kept_are_in_no_field() {
+        let event = Event::builder("public", "t", Operation::Update)
+            .key(7)
+            .columns_json(r#"{"a":"1.50","secret":"x","b": [1] }"#)
+            .old_columns_json(r#"{"secret":"y","b":null}"#)
+            .changed(["secret", "b"])
+            .column_types([("a", "numeric"), ("secret", "text")])
+            .build();
+        let keeps = |name: &str| name != "secret";
+        let payload = event.to_payload_of(Some(&keeps)).unwrap();
+        assert!(!payload.contains("secret"), "{payload}");
+        let (_, fields) = payload.split_once(r#""types""#).unwrap();
+        assert_eq!(
+            fields,
+            r#":{"a":"numeric"},"columns":[{"a":"1.50","b":[1]}],"old_columns":[{"a":"1.50","b":null}],"changed":[["b"]]}"#
+        );
+    }
+
+    #[test]
     fn an_event_is_encoded_with_the_fields_that_it_has() {
         let event = Event::builder("public", "t", Operation::Update)
             .sent_at(SystemTime::UNIX_EPOCH)
@@ -217,10 +276,10 @@ mod tests {
             .changed(["a"])
             .build();
         assert_eq!(
-            event.to_payload().unwrap(),
+            event.to_payload_of(None).unwrap(),
             r#"{"v":1,"operation":"update","schema":"public","table":"t","sent_at":"1970-01-01T00:00:00.000000Z","keys":[7],"columns":[{"a":1}],"old_columns":[{"a":0}],"changed":[["a"]]}"#
         );
         let broken = Event::builder("public", "t", Operation::Insert).columns_json("{");
-        assert!(broken.build().to_payload().is_err());
+        assert!(broken.build().to_payload_of(None).is_err());
     }
 }

@@ -186,6 +186,12 @@ impl Fields {
         self.0.is_empty()
     }
 
+    /// Returns the columns for which `keeps` returns true.
+    pub(crate) fn only(&self, keeps: &dyn Fn(&str) -> bool) -> Self {
+        let kept = self.0.iter().filter(|(name, _)| keeps(name));
+        kept.cloned().collect()
+    }
+
     fn depth(&self) -> usize {
         let depths = self.0.iter().map(|(_, field)| field.depth());
         depths.max().unwrap_or_default()

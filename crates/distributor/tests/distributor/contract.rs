@@ -35,9 +35,8 @@ fn replace(value: &mut Value) {
     for (name, field) in fields {
         match field {
             Value::Number(_) if VARYING.contains(&&**name) => *field = json!("a number"),
-            // Positions have different lengths.
-            Value::String(_) if name == "id" => *field = json!("a position"),
-            Value::String(text) if VARYING.contains(&&**name) => *field = json!(text.len()),
+            // Times have as many digits as they need, and positions as many numbers.
+            Value::String(_) if VARYING.contains(&&**name) => *field = json!("a text"),
             other => replace(other),
         }
     }

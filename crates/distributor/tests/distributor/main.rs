@@ -9,8 +9,11 @@
     reason = "tests may panic"
 )]
 
+mod access;
+mod attacks;
 mod contract;
 mod filters;
+mod page;
 mod pgcachewatch;
 mod pubsub;
 mod refusals;

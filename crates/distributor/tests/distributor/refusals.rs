@@ -8,14 +8,6 @@ use pgherald_distributor::Limits;
 
 use crate::support::{Scene, Socket};
 
-/// The status with which a WebSocket is refused.
-async fn refused(scene: &Scene, path: &str) -> u16 {
-    match scene.try_ws(path).await {
-        Err(status) => status,
-        Ok(_) => panic!("{path} was accepted"),
-    }
-}
-
 #[actix_web::test]
 async fn up_answers_without_a_client() {
     let scene = Scene::new(Limits::default()).await;
@@ -26,12 +18,12 @@ async fn up_answers_without_a_client() {
 #[actix_web::test]
 async fn other_channels_and_bad_names_are_refused_before_anything_is_listened_to() {
     let scene = Scene::new(Limits::default()).await;
-    assert_eq!(refused(&scene, "/pgpubsub/secret").await, 403);
-    assert_eq!(refused(&scene, "/pgpubsub/%20c").await, 403);
+    assert_eq!(scene.refused_ws("/pgpubsub/secret", &[]).await, 403);
+    assert_eq!(scene.refused_ws("/pgpubsub/%20c", &[]).await, 403);
     let long = format!("/pgpubsub/{}", "c".repeat(64));
-    assert_eq!(refused(&scene, &long).await, 400);
-    assert_eq!(refused(&scene, "/pgpubsub/c%00").await, 400);
-    assert_eq!(refused(&scene, "/pgpubsub/").await, 404);
+    assert_eq!(scene.refused_ws(&long, &[]).await, 400);
+    assert_eq!(scene.refused_ws("/pgpubsub/c%00", &[]).await, 400);
+    assert_eq!(scene.refused_ws("/pgpubsub/", &[]).await, 404);
     assert_eq!(scene.get("/pgpubsub/c").await.0, 426);
     assert_eq!(scene.get("/v1/ws").await.0, 426);
     let upgrade = "upgrade: websocket\r\n";
@@ -52,7 +44,7 @@ async fn clients_beyond_the_limit_are_refused_until_others_leave() {
     let first = scene.ws("/pgpubsub/c").await;
     let _second = scene.ws("/v1/ws").await;
     for path in ["/pgpubsub/c", "/v1/ws"] {
-        assert_eq!(refused(&scene, path).await, 429);
+        assert_eq!(scene.refused_ws(path, &[]).await, 429);
     }
     let (status, body) = scene.get("/v1/events").await;
     assert_eq!(status, 429);
@@ -104,7 +96,7 @@ async fn clients_that_send_messages_are_disconnected() {
 async fn a_client_that_answers_no_pings_is_disconnected() {
     let limits = Limits {
         heartbeat: Duration::from_millis(20),
-        idle: Duration::from_millis(100),
+        idle: Duration::from_secs(1),
         ..Limits::default()
     };
     let scene = Scene::new(limits).await;
