@@ -1,6 +1,7 @@
 //! A distributor that answers as the test scripts it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -264,6 +265,32 @@ async fn refusals_are_typed_errors_and_retried() {
     assert_eq!(shown, "started live");
     assert_eq!(client.authorization.as_deref(), Some("Bearer hunter2"));
     assert_eq!(client.path, "/v1/ws");
+}
+
+#[tokio::test]
+async fn each_connection_asks_for_a_token() {
+    let fake = Fake::start().await;
+    let count = AtomicUsize::new(0);
+    let provider = move || {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match number {
+                0 => Err("no answer"),
+                number => Ok(format!("token{number}")),
+            }
+        }
+    };
+    let builder = fake.builder().token_provider(provider);
+    let mut source = builder.build().unwrap();
+    let error = down(&mut source).await;
+    assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
+    assert!(error.chain().ends_with("no answer"), "{}", error.chain());
+    for expected in ["Bearer token1", "Bearer token2"] {
+        let (_, client) = tokio::join!(signals(&mut source, 2), fake.welcome(&[RESYNC, LIVE]));
+        assert_eq!(client.authorization.as_deref(), Some(expected));
+        drop(client);
+        down(&mut source).await;
+    }
 }
 
 #[tokio::test]

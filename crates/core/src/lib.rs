@@ -13,6 +13,7 @@
 //! - [`NotifySource`] listens, reconnects, and emits [`Signal`]s. [`supervise`] runs it for as long as you poll.
 //!   [`OutboxSource`] does the same for changes that are recorded in the [`outbox`], and catches up on them after a
 //!   reconnect.
+//! - `DistributorSource` (feature `distributor`) reads a distributor, on machines without access to the database.
 //! - [`Listener`] measures signals and routes them to [`Subscription`]s: bounded queues that report what they lost. Its page
 //!   has an example.
 //! - [`Event`] is a committed change. [`Table`] ties a Rust type to a table; [`Inserted`], [`Updated`] and [`Deleted`] are

@@ -163,6 +163,19 @@ impl Herald {
     /// `tables` are those whose changes the source emits. A cache on another table is then refused, because it would never be
     /// invalidated. Without any, all caches are accepted.
     ///
+    /// ```no_run
+    /// # async fn example() -> pgherald_core::Result<()> {
+    /// use pgherald_actors::Herald;
+    /// use pgherald_core::{DistributorSource, TableName};
+    ///
+    /// let users = TableName::new("public", "users")?;
+    /// let source = DistributorSource::builder("https://events.example.com").tables([users.clone()]);
+    /// let herald = Herald::start_with_source([users], source.factory()?).await?;
+    /// herald.live().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// This does not wait until the source is [live](Self::live). Nothing can be recorded for durable handlers, so
     /// [`start_durable`](Self::start_durable) fails. Key types of caches are checked by their first event.
     ///

@@ -31,9 +31,10 @@ use tls::Tls;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub(crate) use password::provided;
 pub(crate) use session::{NEVER_IDLE_TOO_LONG, refuse_replica};
 #[cfg(feature = "distributor")]
-pub(crate) use tls::system_tls;
+pub(crate) use {password::Provider, tls::system_tls};
 
 /// The half of a connection that must be driven for the client to work.
 pub(crate) type Connection =
@@ -162,7 +163,7 @@ impl ConnectConfig {
         F: Future<Output = Result<String, E>> + Send + 'static,
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
-        self.password = Password::provided(provider);
+        self.password = Password::Provider(provided(provider));
         self
     }
 

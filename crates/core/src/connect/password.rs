@@ -15,6 +15,21 @@ use super::passfile;
 type Cause = Box<dyn StdError + Send + Sync>;
 type Provided = Pin<Box<dyn Future<Output = Result<String, Cause>> + Send>>;
 
+/// A function of the program that returns a secret for one connection.
+pub(crate) type Provider = Arc<dyn Fn() -> Provided + Send + Sync>;
+
+pub(crate) fn provided<P, F, E>(provider: P) -> Provider
+where
+    P: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Result<String, E>> + Send + 'static,
+    E: Into<Cause>,
+{
+    Arc::new(move || {
+        let secret = provider();
+        Box::pin(async move { secret.await.map_err(Into::into) })
+    })
+}
+
 #[derive(Clone)]
 pub(super) enum Password {
     None,
@@ -23,7 +38,7 @@ pub(super) enum Password {
     /// In the password file, if it has a line for the host.
     File(PathBuf),
     /// From a password provider.
-    Provider(Arc<dyn Fn() -> Provided + Send + Sync>),
+    Provider(Provider),
 }
 
 impl Password {
@@ -34,18 +49,6 @@ impl Password {
             (None, Some(path)) => Self::File(path),
             (None, None) => Self::None,
         }
-    }
-
-    pub(super) fn provided<P, F, E>(provider: P) -> Self
-    where
-        P: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Result<String, E>> + Send + 'static,
-        E: Into<Cause>,
-    {
-        Self::Provider(Arc::new(move || {
-            let password = provider();
-            Box::pin(async move { password.await.map_err(Into::into) })
-        }))
     }
 
     /// Looks up the password for one connection. `name` is the host's name in the password file.

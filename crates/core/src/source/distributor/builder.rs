@@ -1,16 +1,18 @@
 //! The options of a distributor source.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::DistributorSource;
 use super::address::Address;
+use super::token::Token;
 use crate::backoff::Backoff;
-use crate::connect::system_tls;
+use crate::connect::{provided, system_tls};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 use crate::source::options::check_span;
@@ -19,8 +21,7 @@ use crate::source::options::check_span;
 pub(super) struct Settings {
     pub(super) address: Address,
     pub(super) tables: Vec<TableName>,
-    /// The value of the header `Authorization`. Marked as sensitive, so that it is not printed.
-    pub(super) authorization: Option<HeaderValue>,
+    pub(super) token: Token,
     /// `None` if the connection is not encrypted.
     pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) connect_timeout: Duration,
@@ -43,7 +44,7 @@ impl fmt::Debug for Settings {
 #[must_use = "call build() to get the source"]
 pub struct DistributorSourceBuilder {
     url: String,
-    token: Option<String>,
+    token: Token,
     tables: Vec<TableName>,
     tls: Option<ClientConfig>,
     connect_timeout: Duration,
@@ -56,7 +57,7 @@ impl DistributorSourceBuilder {
     pub(super) fn new(url: String) -> Self {
         Self {
             url,
-            token: None,
+            token: Token::None,
             tables: Vec::new(),
             tls: None,
             connect_timeout: Duration::from_secs(10),
@@ -69,7 +70,32 @@ impl DistributorSourceBuilder {
     /// Sets the bearer token that the distributor requires. It is sent in the header `Authorization`, and is never logged. Use it
     /// with `https` only, or on a network where nobody else listens.
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
+        self.token = Token::Fixed(token.into());
+        self
+    }
+
+    /// Calls `provider` for the token of each connection, for tokens that expire. When the distributor ends the connection because
+    /// the token has expired, the source connects again with another one.
+    ///
+    /// The call counts towards the [time limit](Self::connect_timeout) of the attempt. If it fails, the attempt fails with
+    /// [`ErrorKind::Authentication`], and the source retries later.
+    ///
+    /// ```
+    /// use pgherald_core::DistributorSource;
+    ///
+    /// # async fn fetch_token() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// let source = DistributorSource::builder("https://events.example.com")
+    ///     .token_provider(|| async { fetch_token().await })
+    ///     .build()?;
+    /// # Ok::<(), pgherald_core::Error>(())
+    /// ```
+    pub fn token_provider<P, F, E>(mut self, provider: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        self.token = Token::Provider(provided(provider));
         self
     }
 
@@ -165,6 +191,7 @@ impl DistributorSourceBuilder {
                  receive the events of all tables, and select them by a Filter"
             ));
         }
+        self.token.check()?;
         let address = Address::parse(&self.url)?;
         let tls = match self.tls {
             _ if !address.encrypted => None,
@@ -174,7 +201,7 @@ impl DistributorSourceBuilder {
         Ok(Arc::new(Settings {
             address,
             tables: self.tables,
-            authorization: self.token.as_deref().map(authorization).transpose()?,
+            token: self.token,
             tls: tls.map(Arc::new),
             connect_timeout: self.connect_timeout,
             silence_limit: self.silence_limit,
@@ -182,18 +209,6 @@ impl DistributorSourceBuilder {
             backoff: self.backoff,
         }))
     }
-}
-
-fn authorization(token: &str) -> Result<HeaderValue> {
-    let is_visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    let value = is_visible.then(|| HeaderValue::from_str(&format!("Bearer {token}")));
-    let Some(Ok(mut value)) = value else {
-        // Without the token.
-        let message = "the token is empty, or has characters other than visible ASCII characters";
-        return Err(Error::new(ErrorKind::Config, message));
-    };
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 impl fmt::Debug for DistributorSourceBuilder {

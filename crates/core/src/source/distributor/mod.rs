@@ -16,7 +16,7 @@
 //!
 //! Parts and what they own:
 //! - [`DistributorSource`] owns the session and its reconnects, which are those of the crate's `reconnect`, and the order of signals.
-//! - `address` parses the URL, and `builder` has the options.
+//! - `address` parses the URL, `token` has the token or asks for it, and `builder` has the options.
 //! - `session` owns the WebSocket and the time of silence. It returns frames.
 //! - `message` parses a frame. `refusal` turns refusals and close codes into errors.
 //! - `continuity` owns the position, and decides which signals a message causes. It is pure: it has neither I/O nor time.
@@ -44,6 +44,7 @@ mod inbox;
 mod message;
 mod refusal;
 mod session;
+mod token;
 
 use std::collections::VecDeque;
 use std::future::Future;

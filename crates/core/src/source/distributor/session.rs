@@ -66,14 +66,13 @@ impl Session {
     /// Connects, upgrades the connection, and waits for the first message.
     pub(super) async fn open(settings: &Settings, since: Option<&str>) -> Result<Opened> {
         let from = &settings.address;
+        let authorization = settings.token.authorization(from).await?;
         let transport = connect(settings).await?;
-        let upgrade = |cause| refusal::upgrade(from, settings.authorization.is_some(), cause);
+        let upgrade = |cause| refusal::upgrade(from, !settings.token.is_none(), cause);
         let uri = from.stream(&settings.tables, since);
         let mut request = uri.into_client_request().map_err(upgrade)?;
-        if let Some(authorization) = &settings.authorization {
-            request
-                .headers_mut()
-                .insert(AUTHORIZATION, authorization.clone());
+        if let Some(authorization) = authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
         }
         let config = WebSocketConfig::default()
             .max_message_size(Some(settings.message_limit))
