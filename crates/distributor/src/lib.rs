@@ -16,7 +16,8 @@
 //! - `request` turns a query into a [`Filter`](pgherald_core::Filter), or into a [`Refusal`](refusal::Refusal) with status and
 //!   cause.
 //! - `feed` owns one client's subscription and turns its deliveries, the health of the source and the time into messages. `phase`
-//!   decides when a stream is live. It is pure.
+//!   decides when a stream is live. It is pure. `feed/catching` continues from a position of the client, with `replays`, which reads
+//!   the outbox for all clients.
 //! - `message` has the messages. The message of an event is encoded once for each set of columns that clients may receive (`forms`),
 //!   and all of these clients share its bytes.
 //! - `socket` and `sse` send a feed to one client, each in one task per client, on the worker that accepted the connection.
@@ -28,10 +29,9 @@
 //! - A WebSocket on a channel is accepted after the server has confirmed LISTEN. Each later payload arrives as one text frame, byte
 //!   for byte and in order, or the socket is closed.
 //! - After `live`, no change is missed without `resync`, `lagged` or `down`, in the order of the source.
-//! - A client that does not read costs the other clients nothing. Its queue is bounded; it learns how many events were dropped, or
-//!   is disconnected.
-//! - A shutdown tells each client when to come back, at times spread at random.
-//!
+//! - A client that does not read costs the other clients nothing. Its queue is bounded. The client receives the number of dropped
+//!   events, or is disconnected.
+//! - At a shutdown, each client receives a random time after which to reconnect.
 //! - Each route asks `access` for the [`Grant`] of its client. Events that the grant does not permit neither enter the queue of the
 //!   client nor count as lost. The end of the grant ends the stream.
 //!

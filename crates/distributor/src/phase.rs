@@ -80,7 +80,7 @@ impl Phase {
         self.settled()
     }
 
-    /// Everything since the client's position was sent, but for what waits.
+    /// Everything since the client's position was sent, except the events that wait in the queue.
     pub(crate) fn on_replayed(&mut self, waiting: Waiting) -> Vec<Announcement> {
         self.was_live = true;
         if self.source_is_live {

@@ -11,7 +11,7 @@
 //!
 //! Guarantees:
 //! - A replay has each event after the position that the filter matches, in the order of a source, up to a moment after its
-//!   subscription began. The [`Seam`] tells which events of the subscription it has already had.
+//!   subscription began. The [`Seam`] shows which events of the subscription the replay has already read.
 //! - If that cannot be guaranteed, the replay ends with [`Step::Lost`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

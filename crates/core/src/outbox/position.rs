@@ -1,6 +1,6 @@
 //! Positions of readers outside of this process: texts that a client stores with an event, and continues from.
 //!
-//! A cursor alone says nothing of the time in which nobody read. A position also identifies what it is valid for, its *lineage*: the
+//! A cursor does not show changes that were made while no reader was connected and triggers were disabled. A position also identifies what it is valid for, its *lineage*: the
 //! history of the outbox, and the triggers and structures of the watched tables. If triggers were disabled for a while, or DDL has
 //! changed rows, no row of the outbox shows that, but the lineage differs. So a reader continues from a position only if the
 //! lineage is the same, and otherwise reports a resync.

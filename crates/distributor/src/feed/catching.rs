@@ -8,7 +8,7 @@
 //!
 //! The replay begins when the source is live. So everything that the subscription had before was committed before the replay, and
 //! is read by it. While it runs, the subscription's events wait in its queue. The replay ends between two commits, and the queue has
-//! events from both sides of its end: the seam tells them apart.
+//! events from both sides of its end. The seam decides which of them the replay has read.
 
 use std::future::pending;
 
@@ -38,7 +38,7 @@ pub(super) enum Catching {
     Waiting { from: Position, has_begun: bool },
     /// The events of the subscription wait.
     Replaying(mpsc::Receiver<Step>),
-    /// Nothing is left to do but to skip what was replayed, up to the seam.
+    /// The replay has ended. Events up to the seam are skipped.
     Done(Option<Seam>),
 }
 

@@ -32,9 +32,9 @@ pub(crate) enum Next {
 /// Why the server ends a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closing {
-    /// The server shuts down. The client should come back after this time.
+    /// The distributor shuts down. The client reconnects after this time.
     Shutdown { retry: Duration },
-    /// The client was too slow. It should come back and read again.
+    /// The client was too slow. It reconnects and reads its state again.
     Lagged,
     /// The client's token is not valid any more. It should come back with another one.
     Expired,
@@ -115,7 +115,7 @@ impl Switch {
 #[derive(Debug)]
 pub(crate) struct Feed {
     subscription: Subscription,
-    /// `None` if events of the filter are not recorded, so no position says everything about them.
+    /// `None` if some events of the filter are not recorded, so a position does not cover them.
     continued: Option<Continued>,
     catching: Catching,
     /// Whether a resync of everything or the end of a replay was sent. Until then, the client has nothing that it could continue
@@ -261,7 +261,7 @@ impl Feed {
         true
     }
 
-    /// Sends events, without those that the client has had.
+    /// Sends events, except those that a replay has already sent.
     fn on_events(&mut self, events: &[Event]) {
         let mut reported = Vec::new();
         for event in events {
@@ -328,7 +328,7 @@ fn is_reported(event: &Event, reported: &[Event]) -> bool {
         .any(|known| (known.schema(), known.table()) == (event.schema(), event.table()))
 }
 
-/// Waits until the health has changed. A listener that is gone does not change any more.
+/// Waits until the health has changed. Never returns if the listener has ended.
 async fn changed(health: &mut watch::Receiver<Health>) {
     if health.changed().await.is_err() {
         pending::<()>().await;
