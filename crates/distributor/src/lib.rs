@@ -52,6 +52,7 @@ mod pattern;
 mod phase;
 mod process;
 mod refusal;
+mod replays;
 mod request;
 mod routes;
 mod socket;

@@ -16,6 +16,7 @@ mod filters;
 mod pgcachewatch;
 mod pubsub;
 mod refusals;
+mod resume;
 mod shutdown;
 mod slow_clients;
 mod streams;
