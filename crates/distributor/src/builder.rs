@@ -10,6 +10,7 @@ use pgherald_core::{Channels, Result};
 use crate::access::{Access, Authority, Origins, Served};
 use crate::distributor::Distributor;
 use crate::limits::Limits;
+use crate::page::{LivePage, Page};
 use crate::pattern::Patterns;
 use crate::process::Render;
 
@@ -23,6 +24,7 @@ pub struct DistributorBuilder {
     origins: Origins,
     metrics: Option<Render>,
     limits: Limits,
+    page: Option<LivePage>,
 }
 
 impl DistributorBuilder {
@@ -34,6 +36,7 @@ impl DistributorBuilder {
             origins: Origins::default(),
             metrics: None,
             limits: Limits::default(),
+            page: None,
         }
     }
 
@@ -76,10 +79,17 @@ impl DistributorBuilder {
         self
     }
 
+    /// Serves the live page at `/`, and the operator API behind it. Without this, there is neither.
+    pub fn page(mut self, page: LivePage) -> Self {
+        self.page = Some(page);
+        self
+    }
+
     /// Builds the distributor.
     ///
     /// # Errors
-    /// If an origin is not a scheme and a host, such as `https://app.example.com`. If a limit of clients or of the buffer is 0, or a time is under a millisecond or over a day.
+    /// If an origin is not a scheme and a host, such as `https://app.example.com`. If a limit of clients or of the buffer is 0, or a
+    /// time is under a millisecond or over a day. With a live page, if no runtime runs on this thread.
     pub fn build(self) -> Result<Distributor> {
         let Limits {
             clients,
@@ -123,12 +133,14 @@ impl DistributorBuilder {
         self.origins.validate()?;
         let served = Served::new(self.herald.watched());
         let authority = Authority::new(self.access, self.origins, served, self.limits.tickets);
+        let page = self.page.map(|page| Page::start(&self.herald, page));
         Ok(Distributor::new(
             self.herald,
             self.channels,
             authority,
             self.metrics,
             self.limits,
+            page.transpose()?,
         ))
     }
 }

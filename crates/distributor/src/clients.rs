@@ -5,8 +5,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pgherald_core::__private::host::events::Receive;
+use pgherald_core::Subscription;
 use tokio::sync::Notify;
 
+pub(crate) use crate::connected::Overview;
+use crate::connected::{Connected, Target};
 use crate::limits::Limits;
 use crate::refusal::Refusal;
 use crate::telemetry::Transport;
@@ -28,6 +32,9 @@ struct Shared {
 struct Counts {
     total: usize,
     by_address: HashMap<Option<IpAddr>, usize>,
+    /// The clients by their number.
+    connected: HashMap<u64, Connected>,
+    last: u64,
 }
 
 /// The place of one client, until it is dropped.
@@ -35,6 +42,7 @@ struct Counts {
 pub(crate) struct Admission {
     clients: Clients,
     address: Option<IpAddr>,
+    number: u64,
     transport: Transport,
 }
 
@@ -57,15 +65,26 @@ impl Clients {
         counts.total += 1;
         counts.by_address.insert(address, of_address + 1);
         transport.add_clients(1.0);
+        counts.last += 1;
+        let number = counts.last;
+        counts
+            .connected
+            .insert(number, Connected::new(number, address));
         Ok(Admission {
             clients: self.clone(),
             address,
+            number,
             transport,
         })
     }
 
     pub(crate) fn count(&self) -> usize {
         self.counts().total
+    }
+
+    /// Returns who is connected, those who are furthest behind first.
+    pub(crate) fn overview(&self) -> Overview {
+        Overview::new(self.counts().connected.values())
     }
 
     /// Waits until no client is left, for `limit` at most. Returns how many are left.
@@ -96,6 +115,22 @@ impl Admission {
     pub(crate) fn transport(&self) -> Transport {
         self.transport
     }
+
+    /// Makes the client's request visible to [`Clients::overview`].
+    pub(crate) fn requested(&self, target: Target) {
+        let mut counts = self.clients.counts();
+        if let Some(connected) = counts.connected.get_mut(&self.number) {
+            connected.target = target;
+        }
+    }
+
+    /// Makes the queue of the client visible to [`Clients::overview`].
+    pub(crate) fn subscribed(&self, subscription: &Subscription) {
+        let mut counts = self.clients.counts();
+        if let Some(connected) = counts.connected.get_mut(&self.number) {
+            connected.queue = Some(subscription.observer());
+        }
+    }
 }
 
 impl Drop for Admission {
@@ -103,6 +138,7 @@ impl Drop for Admission {
         self.transport.add_clients(-1.0);
         let mut counts = self.clients.counts();
         counts.total -= 1;
+        let connected = counts.connected.remove(&self.number);
         if let Some(count) = counts.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -112,6 +148,8 @@ impl Drop for Admission {
         if counts.total == 0 {
             self.clients.shared.empty.notify_waiters();
         }
+        // Not under the lock: this may free a queue.
+        drop((counts, connected));
     }
 }
 
@@ -154,5 +192,6 @@ mod tests {
             drop(admitted.unwrap());
         }
         assert!(clients.counts().by_address.is_empty());
+        assert!(clients.counts().connected.is_empty());
     }
 }

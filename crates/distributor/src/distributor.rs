@@ -6,14 +6,16 @@ use std::time::Duration;
 use actix_web::{HttpRequest, web};
 use pgherald_actors::Herald;
 use pgherald_core::__private::host::events::Attaches;
-use pgherald_core::{Channels, Health, Overflow, SubscriptionOptions};
+use pgherald_core::{Channels, Health, Overflow, SubscriptionOptions, TableName};
 use tokio::sync::watch;
 
 use crate::access::{Authority, Grant, Origins};
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
+use crate::connected::Target;
 use crate::feed::{Continued, Feed, Switch};
 use crate::limits::Limits;
+use crate::page::Page;
 use crate::pattern::Patterns;
 use crate::process::Render;
 use crate::refusal::Refusal;
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     clients: Clients,
     /// For clients that continue; `None` if no table is recorded in an outbox.
     replays: Option<Replays>,
+    page: Option<Page>,
     /// Whether the distributor shuts down.
     off: watch::Sender<bool>,
 }
@@ -63,6 +66,7 @@ impl Distributor {
         authority: Authority,
         metrics: Option<Render>,
         limits: Limits,
+        page: Option<Page>,
     ) -> Self {
         let replays = herald.recorded().map(|(config, progress, tables)| {
             let tables = tables.cloned().collect();
@@ -77,13 +81,15 @@ impl Distributor {
                 metrics,
                 limits,
                 clients: Clients::default(),
+                page,
                 off: watch::Sender::new(false),
             }),
         }
     }
 
     /// Adds the routes to an application, or to a scope of it: `/up`, `/v1/events`, `/v1/ws`, and `/pgpubsub/{channel}` if there
-    /// are [channels](DistributorBuilder::channels).
+    /// are [channels](DistributorBuilder::channels). With a [live page](DistributorBuilder::page), also `/`, `/page`, `/v1/status` and
+    /// `/v1/groups`.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         routes::configure(&self.shared, config);
     }
@@ -147,7 +153,18 @@ impl Shared {
             return Err(Refusal::shutting_down());
         }
         let address = request.peer_addr().map(|address| address.ip());
-        self.clients.admit(address, transport, &self.limits)
+        let admission = self.clients.admit(address, transport, &self.limits)?;
+        admission.requested(Target::of(request));
+        Ok(admission)
+    }
+
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Returns the live page, if there is one.
+    pub(crate) fn page(&self) -> Result<&Page, Refusal> {
+        self.page.as_ref().ok_or_else(Refusal::no_page)
     }
 
     /// Admits a client of `/v1` and opens its feed.
@@ -159,6 +176,7 @@ impl Shared {
         let grant = self.authorize(request)?;
         grant.require_tables()?;
         let wanted = Wanted::of(request, self.limits.parameters, &grant)?;
+        wanted.check_watched(self.herald.watched())?;
         let continued = self.continued(&wanted, &grant);
         let admission = self.admit(request, transport)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
@@ -169,6 +187,7 @@ impl Shared {
             .attaching();
         let subscription = self.herald.open(wanted.filter, options).await;
         let subscription = subscription.map_err(|_| Refusal::shutting_down())?;
+        admission.subscribed(&subscription);
         let feed = Feed::new(
             subscription,
             self.herald.health(),
@@ -184,10 +203,14 @@ impl Shared {
     fn continued(&self, wanted: &Wanted, grant: &Grant) -> Option<Continued> {
         let replays = self.replays.as_ref()?;
         let watched = self.herald.watched()?;
-        let mut asked = watched.iter().filter(|table| {
-            let may_receive = grant.require_table(Some(table.schema()), table.name());
-            wanted.includes(table) && may_receive.is_ok()
-        });
+        let permitted = |table: &TableName| {
+            grant
+                .require_table(Some(table.schema()), table.name())
+                .is_ok()
+        };
+        let mut asked = watched
+            .iter()
+            .filter(|table| wanted.includes(table) && permitted(table));
         asked.all(|table| replays.has(table)).then(|| Continued {
             replays: replays.clone(),
             filter: wanted.filter.clone(),

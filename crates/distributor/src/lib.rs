@@ -11,7 +11,8 @@
 //!   [`Channels`](pgherald_core::Channels), the limits, and the switch that ends all streams.
 //! - `access` decides who may use the distributor, and what each client may receive: tokens, tickets, origins, rights. `front`
 //!   surrounds each route with the headers for pages of other origins, the access log and a span.
-//! - `clients` admits clients, counts them in total and per address, and frees their place when their connection ends.
+//! - `clients` admits clients, counts them in total and per address, and frees their place when their connection ends. `connected`
+//!   describes them for people.
 //! - `request` turns a query into a [`Filter`](pgherald_core::Filter), or into a [`Refusal`](refusal::Refusal) with status and
 //!   cause.
 //! - `feed` owns one client's subscription and turns its deliveries, the health of the source and the time into messages. `phase`
@@ -19,6 +20,7 @@
 //! - `message` has the messages. The message of an event is encoded once for each set of columns that clients may receive (`forms`),
 //!   and all of these clients share its bytes.
 //! - `socket` and `sse` send a feed to one client, each in one task per client, on the worker that accepted the connection.
+//! - `page` is the live page with its API, if the distributor was [built with one](DistributorBuilder::page).
 //!
 //! States of a client: admitted, streaming, closed. A stream is live or not; see `phase`.
 //!
@@ -41,6 +43,7 @@
 mod access;
 mod builder;
 mod clients;
+mod connected;
 mod distributor;
 mod feed;
 mod file;
@@ -48,6 +51,7 @@ mod forms;
 mod front;
 mod limits;
 mod message;
+mod page;
 mod pattern;
 mod phase;
 mod process;
@@ -64,6 +68,7 @@ pub use access::{Access, Grant, Rights, TableRights, TokenLine};
 pub use builder::DistributorBuilder;
 pub use distributor::Distributor;
 pub use limits::{Limits, WhenSlow};
+pub use page::LivePage;
 
 /// Items that only the `pgherald` command uses. Not for other use: they change without notice.
 #[doc(hidden)]

@@ -36,7 +36,7 @@ pub(crate) const BAD_SIGNATURE: &str = "bad_signature";
 const RETRY_AFTER_SECONDS: u64 = 5;
 
 impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -46,6 +46,10 @@ impl Refusal {
 
     pub(crate) fn bad_filter(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_filter", message)
+    }
+
+    pub(crate) fn unknown_table(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unknown_table", message)
     }
 
     pub(crate) fn bad_channel(message: impl Into<String>) -> Self {

@@ -6,6 +6,7 @@ use pgherald_core::ChannelName;
 
 use crate::distributor::Shared;
 use crate::front::front;
+use crate::page;
 use crate::refusal::Refusal;
 use crate::socket::{self, Channel, check_upgrade};
 use crate::telemetry::Transport;
@@ -29,10 +30,13 @@ pub(crate) fn configure(state: &State, config: &mut web::ServiceConfig) {
     if state.metrics.is_some() {
         add(config, "/metrics", web::get().to(process::metrics));
     }
+    if state.page().is_ok() {
+        page::configure(config);
+    }
 }
 
 /// Adds a route with what surrounds every route.
-fn add(config: &mut web::ServiceConfig, path: &str, route: Route) {
+pub(crate) fn add(config: &mut web::ServiceConfig, path: &str, route: Route) {
     config.service(web::resource(path).route(route).wrap(from_fn(front)));
 }
 

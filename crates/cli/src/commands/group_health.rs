@@ -1,45 +1,7 @@
-//! The problems of a group. `doctor` and `status` use the same criteria.
+//! The problems of a group in words. `doctor` and `status` use the same criteria.
 
-use std::time::Duration;
-
+use pgherald_core::__private::host::group::{Problem, problems};
 use pgherald_core::group::GroupStatus;
-
-/// From this lag on, a group counts as behind.
-pub(super) const LAG: Duration = Duration::from_secs(5 * 60);
-
-/// A problem of a group, which prevents or delays the effects of its events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
-    Paused,
-    NoConsumer,
-    /// Cursors fail to parse. All events of their slices are handled again.
-    Unreadable,
-    /// Consumers read no new events, because too many rows have parked events.
-    Full,
-    /// Parked events have failed and wait for another attempt.
-    Failing,
-    DeadLetters,
-    Behind,
-}
-
-/// Returns all problems of a group.
-pub(super) fn problems(group: &GroupStatus) -> Vec<Problem> {
-    let found = [
-        (Problem::Paused, group.is_paused),
-        (Problem::NoConsumer, group.nodes == 0),
-        (Problem::Unreadable, !group.unreadable_slices.is_empty()),
-        (Problem::Full, group.full_nodes > 0),
-        (Problem::Failing, group.failing > 0),
-        (Problem::DeadLetters, group.dead_letters > 0),
-        // Without a consumer, or while the group is paused, lag is a consequence and not reported.
-        (
-            Problem::Behind,
-            group.lag > LAG && group.nodes > 0 && !group.is_paused,
-        ),
-    ];
-    let found = found.into_iter().filter(|(_, is_there)| *is_there);
-    found.map(|(problem, _)| problem).collect()
-}
 
 /// Returns the state of a group in a few words.
 pub(super) fn state(group: &GroupStatus) -> String {

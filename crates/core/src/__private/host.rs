@@ -31,9 +31,11 @@ pub mod cache {
     pub use crate::cache::key_check::KeyTypes;
 }
 
-/// Tests of handlers, and of the statements of consumers.
+/// Tests of handlers and of the statements of consumers, and the health of groups.
 pub mod group {
     pub use super::super::parts::{not_watched, wants};
+    pub use crate::group::operations::nodes::{Node, nodes};
+    pub use crate::group::operations::problems::{Problem, problems};
     pub use crate::group::rehearsal::rehearse;
 
     /// Trials of a handler in a transaction that is rolled back.

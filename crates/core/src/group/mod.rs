@@ -84,7 +84,7 @@ mod handle;
 mod job;
 mod leases;
 mod members;
-mod operations;
+pub(crate) mod operations;
 pub(crate) mod options;
 mod parked;
 mod patience;

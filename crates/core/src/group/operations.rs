@@ -1,6 +1,8 @@
 //! Operations on groups: status, pause, resume, seek, delete, and parked events.
 
+pub(crate) mod nodes;
 mod parked;
+pub(crate) mod problems;
 mod seek;
 
 use std::sync::Arc;

@@ -77,6 +77,12 @@ pub async fn watched(client: &Client) -> Result<Vec<Watched>> {
 }
 
 impl Actual {
+    /// Returns whether the database has an outbox.
+    #[must_use]
+    pub fn has_outbox(&self) -> bool {
+        self.outbox.is_some()
+    }
+
     /// Returns what is installed, sorted by the names of tables: for all tables if the state was read by
     /// [`inspect_all`](super::inspect_all()), otherwise for the inspected tables.
     #[must_use]

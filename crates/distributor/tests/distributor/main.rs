@@ -13,6 +13,7 @@ mod access;
 mod attacks;
 mod contract;
 mod filters;
+mod page;
 mod pgcachewatch;
 mod pubsub;
 mod refusals;

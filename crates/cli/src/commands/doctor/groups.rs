@@ -1,6 +1,7 @@
 //! Checks the groups: whether their consumers run, keep up, and succeed.
 
 use pgherald_core::__private::host;
+use pgherald_core::__private::host::group::{Problem, problems};
 use pgherald_core::__private::host::trigger::Requirement;
 use pgherald_core::group::{Group, GroupStatus};
 use pgherald_core::trigger::{Drift, DriftKind};
@@ -8,12 +9,9 @@ use postgres_protocol::escape::escape_literal;
 use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, or_ok};
-use crate::commands::group_health::{LAG, Problem, cursors, problems};
+use crate::commands::group_health::cursors;
 use crate::commands::install::command;
 use crate::words;
-
-/// From this number of failing events on, the finding is a failure, not a warning.
-const MANY_FAILING: i64 = 1_000;
 
 /// Checks all groups. Requires that there is an outbox.
 pub(super) async fn check(client: &Client) -> Findings {
@@ -78,20 +76,19 @@ fn judge(group: &GroupStatus) -> Vec<Finding> {
 }
 
 fn finding(group: &GroupStatus, problem: Problem) -> Finding {
-    let (verdict, text, fix) = match problem {
+    let verdict = match problem.is_severe(group) {
+        true => Verdict::Failed,
+        false => Verdict::Warning,
+    };
+    let (text, fix) = match problem {
         Problem::Paused => {
             let fix = format!("pgherald group resume {}", words::last(&group.name));
             let text = format!("paused, {}", behind(group));
-            (Verdict::Warning, text, fix)
+            (text, fix)
         }
         Problem::NoConsumer => {
-            // Consumers renew their leases: during a deployment there may be none for a moment.
-            let verdict = match group.lag > LAG || is_failing_for_long(group) {
-                true => Verdict::Failed,
-                false => Verdict::Warning,
-            };
             let text = format!("no consumer runs; {}", behind(group));
-            (verdict, text, start_or_delete(group))
+            (text, start_or_delete(group))
         }
         Problem::Unreadable => {
             let text = format!(
@@ -102,7 +99,7 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
                 "restart a consumer, which replaces them; or skip these events: pgherald group seek --commit {} now",
                 words::last(&group.name)
             );
-            (Verdict::Warning, text, fix)
+            (text, fix)
         }
         Problem::Full => {
             let text = format!(
@@ -115,39 +112,31 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
             );
             let option = words::option("group", &group.name);
             let fix = format!("correct the cause of the failures: pgherald parked list {option}");
-            (Verdict::Failed, text, fix)
+            (text, fix)
         }
         Problem::Failing => {
-            let verdict = match group.failing >= MANY_FAILING || is_failing_for_long(group) {
-                true => Verdict::Failed,
-                false => Verdict::Warning,
-            };
             let fix = format!(
                 "correct the cause that the error names: running consumers retry by themselves; or at once: pgherald parked retry \
                  --all {}",
                 words::last(&group.name)
             );
-            (verdict, failing(group), fix)
+            (failing(group), fix)
         }
         Problem::DeadLetters => {
             let letters = words::count(group.dead_letters, "dead letter");
             let text = format!("{letters}{}{}", recent(group.dead_recently), error(group));
             let option = words::option("group", &group.name);
             let fix = format!("pgherald dead-letters list {option}");
-            (Verdict::Warning, text, fix)
+            (text, fix)
         }
         Problem::Behind => {
             let consumers = words::count(group.nodes, "consumer");
             let text = format!("{}, with {consumers}", behind(group));
-            (Verdict::Warning, text, "pgherald status --watch".to_owned())
+            (text, "pgherald status --watch".to_owned())
         }
     };
     let text = format!("group {}: {text}", group.name);
     Finding::new("groups", verdict, text).fix(fix)
-}
-
-fn is_failing_for_long(group: &GroupStatus) -> bool {
-    group.oldest_failing.is_some_and(|oldest| oldest > LAG)
 }
 
 fn failing(group: &GroupStatus) -> String {

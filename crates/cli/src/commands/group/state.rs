@@ -1,5 +1,6 @@
 //! The state of groups: their requirements, lag and consumers.
 
+use pgherald_core::__private::host::group::nodes;
 use pgherald_core::__private::host::trigger::Actual;
 use pgherald_core::group::Group;
 use pgherald_core::trigger::{Drift, TriggerSpec};
@@ -77,7 +78,7 @@ pub(in crate::commands) fn described(drift: &Drift) -> String {
 
 /// Returns the states of all groups, ordered by name.
 pub(in crate::commands) async fn groups(client: &Client) -> Result<Vec<GroupState>, Failure> {
-    let nodes = client.query(include_str!("../sql/nodes.sql"), &[]).await?;
+    let mut nodes = nodes(client).await?;
     let parked = client
         .query(include_str!("../sql/parked_keys.sql"), &[])
         .await?;
@@ -106,15 +107,13 @@ pub(in crate::commands) async fn groups(client: &Client) -> Result<Vec<GroupStat
                 group.parked_keys = row.try_get(1)?;
             }
         }
-        for row in &nodes {
-            if row.try_get::<_, &str>(0)? == group.group {
-                group.nodes.push(Node {
-                    id: row.try_get(1)?,
-                    description: row.try_get(2)?,
-                    lease_seconds: row.try_get(3)?,
-                    slices: row.try_get(4)?,
-                });
-            }
+        for node in nodes.extract_if(.., |node| node.group == group.group) {
+            group.nodes.push(Node {
+                id: node.id,
+                description: node.description,
+                lease_seconds: node.lease_seconds,
+                slices: node.slices,
+            });
         }
         groups.push(group);
     }

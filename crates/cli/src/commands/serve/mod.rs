@@ -15,7 +15,7 @@ use pgherald_core::__private::host;
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{Channels, ConnectConfig};
 use pgherald_distributor::__private::TablePattern;
-use pgherald_distributor::{Access, Distributor, Limits, telemetry};
+use pgherald_distributor::{Access, Distributor, Limits, LivePage, telemetry};
 
 use crate::arguments::Serve;
 use crate::database::Database;
@@ -57,6 +57,7 @@ pub(crate) async fn run(
     let mut builder = Distributor::builder(Arc::clone(&herald))
         .origins(&serve.origin)
         .metrics(render)
+        .page(LivePage::new().database(database.config()?))
         .limits(Limits {
             clients: serve.clients,
             clients_per_address: serve.clients_per_address,
