@@ -213,6 +213,15 @@ impl Herald {
         self.health.clone()
     }
 
+    /// Returns the tables that the program watches. `None` if it also listens to channels of other programs, or made the listener
+    /// itself: the tables of their events are not known.
+    ///
+    /// Subscriptions may receive events of further tables, whose triggers notify the same channel.
+    #[must_use]
+    pub fn watched(&self) -> Option<&[TableName]> {
+        self.watched.as_deref()
+    }
+
     /// Waits until the listener is live.
     ///
     /// # Errors

@@ -318,7 +318,8 @@ impl Socket {
 
     /// Reads up to the message `live`.
     pub(crate) async fn live(&mut self) {
-        while self.message().await != r#"{"type":"live"}"# {}
+        // That of a recorded table has a position.
+        while !self.message().await.starts_with(r#"{"type":"live""#) {}
     }
 
     pub(crate) async fn send(&mut self, message: Message) {
