@@ -413,7 +413,6 @@ async fn pages_of_other_origins_must_be_allowed() {
 #[actix_web::test]
 async fn without_access_only_names_of_this_machine_are_answered() {
     let scene = Scene::new(pgherald_distributor::Limits::default()).await;
-    let rebound = format!("http://127.0.0.1:{}", scene.port);
     assert_eq!(
         scene
             .refused_ws(
@@ -425,7 +424,7 @@ async fn without_access_only_names_of_this_machine_are_answered() {
     );
     assert!(
         scene
-            .try_ws_with("/v1/ws", &[("origin", &*rebound)])
+            .try_ws_with("/v1/ws", &[("origin", "http://localhost")])
             .await
             .is_ok()
     );
