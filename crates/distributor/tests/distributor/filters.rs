@@ -45,7 +45,7 @@ async fn clients_receive_only_what_their_filters_match() {
 async fn bad_filters_are_refused_with_their_cause() {
     let scene = Scene::new(Limits::default()).await;
     for query in [
-        "since=1",
+        "since=1&since=2",
         "table=",
         "operation=upsert",
         "key=7",

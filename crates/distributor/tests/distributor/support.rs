@@ -62,6 +62,14 @@ impl Scene {
         Self::watching(database, false, configure).await
     }
 
+    /// As [`with`](Self::with). The tables are recorded in the outbox.
+    pub(crate) async fn recorded_with(
+        database: String,
+        configure: impl FnOnce(DistributorBuilder) -> DistributorBuilder,
+    ) -> Self {
+        Self::watching(database, true, configure).await
+    }
+
     /// A scene whose tables are recorded in the outbox.
     pub(crate) async fn recorded(limits: Limits) -> Self {
         let server = Postgres::shared().await.unwrap();
@@ -229,7 +237,8 @@ impl Scene {
         self.send("GET", path, headers).await
     }
 
-    /// As [`request`](Self::request), with a method. The server closes the connection unless the headers have another wish.
+    /// As [`request`](Self::request), with a method. The server closes the connection, and the host is
+    /// localhost, unless the headers have something else.
     pub(crate) async fn send(
         &self,
         method: &str,
@@ -245,8 +254,11 @@ impl Scene {
             true => "",
             false => "connection: close\r\n",
         };
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{close}{headers}\r\n");
+        let host = match headers.contains("host: ") {
+            true => "",
+            false => "host: localhost\r\n",
+        };
+        let request = format!("{method} {path} HTTP/1.1\r\n{host}{close}{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         // The head is read byte by byte, because the rest may not be lines.
         let mut lines = BufReader::with_capacity(1, stream);
@@ -310,7 +322,8 @@ impl Socket {
 
     /// Reads up to the message `live`.
     pub(crate) async fn live(&mut self) {
-        while self.message().await != r#"{"type":"live"}"# {}
+        // That of a recorded table has a position.
+        while !self.message().await.starts_with(r#"{"type":"live""#) {}
     }
 
     pub(crate) async fn send(&mut self, message: Message) {
