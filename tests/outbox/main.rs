@@ -12,6 +12,7 @@ mod cursors;
 mod floor;
 mod interleaved;
 mod reading;
+mod replay;
 mod replicated;
 mod retention;
 mod source;

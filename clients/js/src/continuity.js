@@ -6,7 +6,7 @@
  * program gets in their place.
  */
 export class Continuity {
-  /** The id of the last event. The next connection continues after it. */
+  /** The id of the last message that had one. The next connection continues after it. */
   position;
 
   /** Whether each event had an id. The position says nothing about tables whose events have none. */
@@ -46,8 +46,13 @@ export class Continuity {
     return [resync("undecodable", 1)];
   }
 
+  /** Moves the position to that of a message, if it has one. */
+  move({ id }) {
+    if (typeof id === "string" && id !== "") this.position = id;
+  }
+
   accept(message) {
-    if (message.id !== undefined) this.position = message.id;
+    this.move(message);
     switch (message.type) {
       case "live":
         return this.#acceptLive(message);

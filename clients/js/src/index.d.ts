@@ -41,6 +41,8 @@ export type Change<Rows = Record<string, Record<string, unknown>>> = {
 /** From here on, no change is missed without a `resync` or `lagged`. A `resync` or `resumed` came before. */
 export interface Live {
   type: "live";
+  /** The position after everything that was sent, for `since`. Absent if the tables are not recorded in the outbox. */
+  id?: string;
 }
 
 /** The connection, or the server's database, was lost. Changes may be late until the next `live`. */

@@ -155,6 +155,7 @@ export class Stream {
       case "closing":
         throw new PgheraldError("closing", `the server closes the connection: ${message.reason}`, { retryMs: message.retry_ms });
       case "heartbeat":
+        this.#continuity.move(message);
         return this.#backoff.reset();
       case "event":
         this.#backoff.reset();

@@ -133,6 +133,16 @@ test("a connection that was never live is not down", () => {
   assert.deepEqual(run([[whole], []]), [["started"], []]);
 });
 
+test("a message that has an id moves the position, and no other one does", () => {
+  const continuity = new Continuity();
+  continuity.connected(true);
+  continuity.accept({ type: "live", id: "i1" });
+  assert.equal(continuity.position, "i1");
+  continuity.move({ type: "heartbeat", id: "i2" });
+  for (const id of [undefined, "", 7, null]) continuity.move({ type: "heartbeat", id });
+  assert.equal(continuity.position, "i2");
+});
+
 test("an unreadable message is a resync, and moves the position past it", () => {
   const continuity = new Continuity("i1");
   assert.deepEqual(types(continuity.acceptUnreadable("i2")), ["resync"]);

@@ -96,6 +96,7 @@ impl DistributorBuilder {
             clients_per_address,
             buffer,
             when_slow: _,
+            replay: _,
             parameters: _,
             tickets: _,
             frame_bytes: _,

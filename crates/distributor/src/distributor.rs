@@ -13,14 +13,16 @@ use crate::access::{Authority, Grant, Origins};
 use crate::builder::DistributorBuilder;
 use crate::clients::{Admission, Clients};
 use crate::connected::Target;
-use crate::feed::{Feed, Switch};
+use crate::feed::{Continued, Feed, Switch};
 use crate::limits::Limits;
 use crate::page::Page;
 use crate::pattern::Patterns;
 use crate::process::Render;
 use crate::refusal::Refusal;
+use crate::replays::Replays;
+use crate::request::Wanted;
+use crate::routes;
 use crate::telemetry::Transport;
-use crate::{request, routes};
 
 /// The events that a client takes from its queue at a time.
 const BATCH: usize = 64;
@@ -45,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Option<Render>,
     pub(crate) limits: Limits,
     clients: Clients,
+    /// For clients that continue; `None` if no table is recorded in an outbox.
+    replays: Option<Replays>,
     page: Option<Page>,
     /// Whether the distributor shuts down.
     off: watch::Sender<bool>,
@@ -64,9 +68,14 @@ impl Distributor {
         limits: Limits,
         page: Option<Page>,
     ) -> Self {
+        let replays = herald.recorded().map(|(config, progress, tables)| {
+            let tables = tables.cloned().collect();
+            Replays::new(config.clone(), progress.clone(), tables, limits.replay)
+        });
         Self {
             shared: web::Data::new(Shared {
                 herald,
+                replays,
                 channels,
                 authority,
                 metrics,
@@ -166,8 +175,8 @@ impl Shared {
     ) -> Result<(Admission, Feed), Refusal> {
         let grant = self.authorize(request)?;
         grant.require_tables()?;
-        let filter = request::filter(request.query_string(), self.limits.parameters, &grant)?;
-        let filter = grant.narrow(filter);
+        let wanted = Wanted::of(request, self.limits.parameters, &grant)?;
+        let continued = self.continued(&wanted, &grant);
         let admission = self.admit(request, transport)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
         let options = SubscriptionOptions::new(NAME)
@@ -175,7 +184,7 @@ impl Shared {
             .max_batch(BATCH)
             .overflow(Overflow::DropOldest)
             .attaching();
-        let subscription = self.herald.open(filter, options).await;
+        let subscription = self.herald.open(wanted.filter, options).await;
         let subscription = subscription.map_err(|_| Refusal::shutting_down())?;
         admission.subscribed(&subscription);
         let feed = Feed::new(
@@ -184,7 +193,23 @@ impl Shared {
             self.switch(&grant),
             grant,
             &self.limits,
+            continued,
         );
         Ok((admission, feed))
+    }
+
+    /// Returns how a client continues, if all tables that it may receive events of are recorded.
+    fn continued(&self, wanted: &Wanted, grant: &Grant) -> Option<Continued> {
+        let replays = self.replays.as_ref()?;
+        let watched = self.herald.watched()?;
+        let mut asked = watched.iter().filter(|table| {
+            let may_receive = grant.require_table(Some(table.schema()), table.name());
+            wanted.includes(table) && may_receive.is_ok()
+        });
+        asked.all(|table| replays.has(table)).then(|| Continued {
+            replays: replays.clone(),
+            filter: wanted.filter.clone(),
+            since: wanted.since.clone(),
+        })
     }
 }

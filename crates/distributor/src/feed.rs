@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
 
-use pgherald_core::{Delivery, Event, Health, Subscription};
-use tokio::sync::watch;
+use pgherald_core::__private::host::outbox::{Live, Position, Seam};
+use pgherald_core::{Delivery, Event, Filter, Health, Resync, ResyncReason, Subscription};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::access::{Grant, Validity, View};
@@ -13,6 +14,7 @@ use crate::limits::{Limits, WhenSlow};
 use crate::message::{Message, has_lagged};
 use crate::phase::{Announcement, Phase, Waiting};
 use crate::refusal::Refusal;
+use crate::replays::{Replays, Step};
 use crate::telemetry;
 
 /// What to send to a client.
@@ -105,13 +107,40 @@ impl Switch {
     }
 }
 
+/// What the events of a client continue from.
+#[derive(Debug)]
+pub(crate) struct Continued {
+    pub(crate) replays: Replays,
+    pub(crate) filter: Filter,
+    /// The position that the client has sent. A text that is no position is one that is not valid any more.
+    pub(crate) since: Option<String>,
+}
+
+/// How far a feed has come with a position that the client has sent.
+#[derive(Debug)]
+enum Catching {
+    /// The source is not live, or has not begun the subscription. Events that arrive until then will be replayed.
+    Waiting(Position),
+    /// The subscription waits. `None` is the end without a seam.
+    Replaying(mpsc::Receiver<Step>),
+    /// Nothing is left to do but to skip what was replayed, up to the seam.
+    Done(Option<Seam>),
+}
+
 /// The messages of one client, from its subscription, the health of the source and the time.
 #[derive(Debug)]
 pub(crate) struct Feed {
     subscription: Subscription,
+    /// `None` if events of the filter are not recorded, so no position says everything about them.
+    continued: Option<Continued>,
+    catching: Catching,
+    /// Whether the subscription has begun.
+    has_begun: bool,
     health: watch::Receiver<Health>,
     switch: Switch,
     grant: Grant,
+    /// Events of the present delivery whose tables were reported by a resync.
+    reported: Vec<Event>,
     heartbeat: Interval,
     when_slow: WhenSlow,
     phase: Phase,
@@ -127,21 +156,34 @@ impl Feed {
         switch: Switch,
         grant: Grant,
         limits: &Limits,
+        mut continued: Option<Continued>,
     ) -> Self {
         let mut heartbeat = interval(limits.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick comes at once.
         heartbeat.reset();
         health.mark_changed();
+        let resumable = continued.is_some();
+        let since = continued.as_mut().and_then(|from| from.since.take());
+        let (catching, lost) = match since.map(|since| since.parse()) {
+            None => (Catching::Done(None), None),
+            Some(Ok(position)) => (Catching::Waiting(position), None),
+            Some(Err(_)) => (Catching::Done(None), Some(Message::position_lost())),
+        };
+        let hello = Message::hello(limits.heartbeat, resumable);
         Self {
             subscription,
+            continued,
+            catching,
+            has_begun: false,
             health,
             switch,
             grant,
+            reported: Vec::new(),
             heartbeat,
             when_slow: limits.when_slow,
             phase: Phase::default(),
-            pending: [Message::hello(limits.heartbeat)].into(),
+            pending: [hello].into_iter().chain(lost).collect(),
             closing: None,
         }
     }
@@ -159,8 +201,12 @@ impl Feed {
                 biased;
                 closing = self.switch.off() => self.closing = Some(closing),
                 () = changed(&mut self.health) => self.on_health(),
-                _ = self.heartbeat.tick() => self.pending.push_back(Message::heartbeat()),
-                delivery = self.subscription.recv() => match delivery {
+                _ = self.heartbeat.tick() => {
+                    let here = self.here();
+                    self.pending.push_back(Message::heartbeat(here.as_ref()));
+                }
+                step = step(&mut self.catching) => self.on_step(step),
+                delivery = self.subscription.recv(), if !self.catching.is_replaying() => match delivery {
                     Some(delivery) => self.on_delivery(&delivery),
                     // The herald was shut down.
                     None => self.closing = Some(self.switch.closing()),
@@ -176,6 +222,7 @@ impl Feed {
                 let waiting = self.waiting();
                 let announced = self.phase.on_live(waiting);
                 self.announce(announced);
+                self.replay_if_possible();
             }
             Health::Degraded { cause, .. } => {
                 let announced = self.phase.on_down();
@@ -192,6 +239,19 @@ impl Feed {
         if self.health.has_changed().unwrap_or_default() {
             self.on_health();
         }
+        if matches!(self.catching, Catching::Waiting(_)) {
+            match delivery.resync() {
+                // The beginning of the subscription. The replay reads everything before it.
+                Some(resync) if only_began(resync) => self.has_begun = true,
+                // Changes that no row of the outbox shows.
+                Some(_) => self.catching = Catching::Done(None),
+                None => {}
+            }
+            self.replay_if_possible();
+            if !matches!(self.catching, Catching::Done(_)) {
+                return;
+            }
+        }
         if let Some(resync) = delivery.resync() {
             telemetry::lagged(resync.lost());
             self.pending
@@ -205,25 +265,9 @@ impl Feed {
                 self.announce(announced);
             }
         }
-        let mut reported: Vec<&Event> = Vec::new();
+        self.reported.clear();
         for event in delivery.events().iter() {
-            let columns = match self.grant.view(event) {
-                View::Event(columns) => columns,
-                View::Hidden => continue,
-                View::Resync => {
-                    // All changes of a delivery are committed, so one resync of a table stands for all of them.
-                    if !reported.iter().any(|known| is_of_same_table(known, event)) {
-                        self.pending.push_back(Message::resync_of_table(event));
-                        reported.push(event);
-                    }
-                    continue;
-                }
-            };
-            match Message::event(event, columns) {
-                Some(message) => self.pending.push_back(message),
-                // Decoding has checked that columns are JSON.
-                None => tracing::error!(%event, "the event cannot be encoded"),
-            }
+            self.on_event(event);
         }
         let events = delivery.events().len() as u64;
         let announced = self.phase.on_delivery(events, self.waiting().resync);
@@ -239,11 +283,124 @@ impl Feed {
     }
 
     fn announce(&mut self, announced: Vec<Announcement>) {
-        let messages = announced
-            .into_iter()
-            .map(|announced| Message::announcement(announced, None));
-        self.pending.extend(messages);
+        for announced in announced {
+            let message = match announced {
+                Announcement::Live => Message::live(self.here().as_ref()),
+                other => Message::announcement(other, None),
+            };
+            self.pending.push_back(message);
+        }
     }
+}
+
+impl Feed {
+    /// Starts the replay once the source is live and the subscription has begun: everything that the subscription does not have
+    /// was then committed before.
+    fn replay_if_possible(&mut self) {
+        let (Catching::Waiting(position), Some(from)) = (&self.catching, &self.continued) else {
+            return;
+        };
+        if self.has_begun && self.health.borrow().is_live() {
+            let steps = from.replays.start(position.clone(), from.filter.clone());
+            self.catching = Catching::Replaying(steps);
+        }
+    }
+
+    fn on_step(&mut self, step: Step) {
+        let announced = match step {
+            Step::Events(events) => {
+                self.reported.clear();
+                events.iter().for_each(|event| self.push(event, None));
+                return;
+            }
+            Step::Lost => {
+                self.catching = Catching::Done(None);
+                self.pending.push_back(Message::position_lost());
+                self.phase.on_resync()
+            }
+            Step::End(seam) => {
+                self.catching = Catching::Done(Some(seam));
+                let waiting = self.waiting();
+                self.phase.on_replayed(waiting)
+            }
+        };
+        self.announce(announced);
+    }
+
+    /// Sends an event of the subscription, unless the replay has had it.
+    fn on_event(&mut self, event: &Event) {
+        let Catching::Done(Some(seam)) = &self.catching else {
+            return self.push(event, None);
+        };
+        match seam.place(event) {
+            Live::Replayed => {}
+            Live::Overlapping(position) => self.push(event, Some(position)),
+            Live::Beyond => {
+                self.catching = Catching::Done(None);
+                self.push(event, None);
+            }
+        }
+    }
+
+    /// Sends what the client may receive of an event. `position` is the one that the event has for this client alone.
+    fn push(&mut self, event: &Event, position: Option<Position>) {
+        let columns = match self.grant.view(event) {
+            View::Event(columns) => columns,
+            View::Hidden => return,
+            View::Resync => {
+                // All changes of a delivery are committed, so one resync of a table stands for all of them.
+                let reported = &mut self.reported;
+                if !reported.iter().any(|known| is_of_same_table(known, event)) {
+                    reported.push(event.clone());
+                    self.pending.push_back(Message::resync_of_table(event));
+                }
+                return;
+            }
+        };
+        let message = match position {
+            Some(position) => Message::event_at(event, Some(position), columns),
+            None => Message::event(event, columns),
+        };
+        match message {
+            Some(message) => self.pending.push_back(message),
+            // Decoding has checked that columns are JSON.
+            None => tracing::error!(%event, "the event cannot be encoded"),
+        }
+    }
+
+    /// Returns the position after everything that was sent, if the client has everything up to it.
+    fn here(&self) -> Option<Position> {
+        // Read before the queue: the source has published everything up to its position.
+        let position = self.continued.as_ref()?.replays.progress().position()?;
+        let waiting = self.waiting();
+        match &self.catching {
+            _ if waiting != Waiting::NOTHING => None,
+            Catching::Done(Some(seam)) if !seam.is_behind(&position) => Some(seam.position()),
+            Catching::Done(_) => Some(position),
+            Catching::Waiting(_) | Catching::Replaying(_) => None,
+        }
+    }
+}
+
+impl Catching {
+    fn is_replaying(&self) -> bool {
+        matches!(self, Self::Replaying(_))
+    }
+}
+
+/// Waits for the next step of a replay, if there is one. Cancel safe.
+async fn step(catching: &mut Catching) -> Step {
+    match catching {
+        // The task ends without a last step only if its thread ends.
+        Catching::Replaying(steps) => steps.recv().await.unwrap_or(Step::Lost),
+        _ => pending().await,
+    }
+}
+
+/// Whether a resync says only that a subscription begins.
+fn only_began(resync: &Resync) -> bool {
+    let mut reasons = resync.reasons().iter();
+    reasons.all(|reason| matches!(reason, ResyncReason::Started))
 }
 
 fn is_of_same_table(one: &Event, other: &Event) -> bool {

@@ -56,6 +56,7 @@ mod pattern;
 mod phase;
 mod process;
 mod refusal;
+mod replays;
 mod request;
 mod routes;
 mod socket;

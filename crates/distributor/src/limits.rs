@@ -32,6 +32,9 @@ pub struct Limits {
     pub buffer: usize,
     /// What happens when the buffer is full. Default: [`WhenSlow::Lagged`].
     pub when_slow: WhenSlow,
+    /// Events of the outbox that are read for a client that continues from a position. If there are more, it receives `resync`
+    /// instead. Default: 100,000.
+    pub replay: usize,
     /// Parameters of a query. Default: 64.
     pub parameters: usize,
     /// Tickets that were issued and are not used yet. Clients with one name get a sixteenth of them. Default: 4,096.
@@ -57,6 +60,7 @@ impl Default for Limits {
             clients_per_address: 256,
             buffer: 1_024,
             when_slow: WhenSlow::default(),
+            replay: 100_000,
             parameters: 64,
             tickets: 4_096,
             frame_bytes: 4_096,

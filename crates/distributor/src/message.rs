@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::web::Bytes;
 use bytestring::ByteString;
 use pgherald_core::__private::host::events::{ToPayload, attached};
+use pgherald_core::__private::host::outbox::{Located, Position};
 use pgherald_core::{Error, ErrorKind, Event, Resync};
 use serde::Serialize;
 
@@ -25,7 +26,10 @@ enum Content<'a> {
         heartbeat_ms: u64,
         resumable: bool,
     },
-    Live,
+    Live {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
+    },
     Down {
         reason: &'a str,
     },
@@ -40,6 +44,8 @@ enum Content<'a> {
     },
     Heartbeat {
         at: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
     },
     Closing {
         reason: &'a str,
@@ -48,7 +54,7 @@ enum Content<'a> {
 }
 
 /// What a resync is limited to. Empty for everything.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Scope<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<&'a str>,
@@ -64,27 +70,37 @@ pub(crate) struct Message(Arc<Encoded>);
 struct Encoded {
     name: &'static str,
     json: ByteString,
+    /// The position after the message.
+    id: Option<Box<str>>,
     /// Encoded when the first client needs it.
     sse: OnceLock<Bytes>,
 }
 
 impl Message {
     /// The first message of a stream.
-    pub(crate) fn hello(heartbeat: Duration) -> Self {
+    pub(crate) fn hello(heartbeat: Duration, resumable: bool) -> Self {
         Self::of(
             "hello",
             &Content::Hello {
                 version: VERSION,
                 heartbeat_ms: millis(heartbeat),
-                resumable: false,
+                resumable,
             },
         )
+    }
+
+    /// A stream is live. `here` is the position after everything that was sent.
+    pub(crate) fn live(here: Option<&Position>) -> Self {
+        let id = here.map(|here| here.to_string().into_boxed_str());
+        let content = Content::Live { id: id.as_deref() };
+        let json = encode(&content);
+        Self::encoded("live", json, id)
     }
 
     /// What a stream announces about its source. `cause` is that of a source that is down.
     pub(crate) fn announcement(announcement: Announcement, cause: Option<&Error>) -> Self {
         match announcement {
-            Announcement::Live => Self::of("live", &Content::Live),
+            Announcement::Live => Self::live(None),
             Announcement::Resumed => Self::of("resumed", &Content::Resumed),
             Announcement::Down => {
                 let reason = cause.map_or("connecting", reason);
@@ -121,11 +137,26 @@ impl Message {
         messages
     }
 
-    /// A sign of life.
-    pub(crate) fn heartbeat() -> Self {
+    /// The client cannot continue from the position that it has sent.
+    pub(crate) fn position_lost() -> Self {
+        let content = Content::Resync {
+            reasons: &["position_lost"],
+            lost: 0,
+            scope: Scope::default(),
+        };
+        Self::of("resync", &content)
+    }
+
+    /// A sign of life. `here` is the position after everything that was sent.
+    pub(crate) fn heartbeat(here: Option<&Position>) -> Self {
         let now = jiff::Timestamp::now();
-        let at = format!("{now:.3}");
-        Self::of("heartbeat", &Content::Heartbeat { at })
+        let id = here.map(|here| here.to_string().into_boxed_str());
+        let content = Content::Heartbeat {
+            at: format!("{now:.3}"),
+            id: id.as_deref(),
+        };
+        let json = encode(&content);
+        Self::encoded("heartbeat", json, id)
     }
 
     /// The last message of a stream that the server ends.
@@ -156,24 +187,36 @@ impl Message {
     /// columns are no JSON.
     pub(crate) fn event(event: &Event, columns: Option<&Columns>) -> Option<Self> {
         let forms: Arc<Forms> = attached(event, Arc::default);
-        forms.get(columns, || {
-            let keeps = columns.map(|columns| |name: &str| columns.contains(name));
-            let keeps = keeps.as_ref().map(|keeps| keeps as &dyn Fn(&str) -> bool);
-            let payload = event.to_payload_of(keeps).ok()?;
-            let json = format!(r#"{{"type":"event","event":{payload}}}"#);
-            Some(Self::encoded("event", json))
-        })
+        forms.get(columns, || Self::event_at(event, event.position(), columns))
+    }
+
+    /// The change of a row, for a client to whom it has another position than to others.
+    pub(crate) fn event_at(
+        event: &Event,
+        position: Option<Position>,
+        columns: Option<&Columns>,
+    ) -> Option<Self> {
+        let keeps = columns.map(|columns| |name: &str| columns.contains(name));
+        let keeps = keeps.as_ref().map(|keeps| keeps as &dyn Fn(&str) -> bool);
+        let payload = event.to_payload_of(keeps).ok()?;
+        let id = position.map(|position| position.to_string().into_boxed_str());
+        let json = match &id {
+            // A position has no characters that JSON would escape.
+            Some(id) => format!(r#"{{"type":"event","id":"{id}","event":{payload}}}"#),
+            None => format!(r#"{{"type":"event","event":{payload}}}"#),
+        };
+        Some(Self::encoded("event", json, id))
     }
 
     fn of(name: &'static str, content: &Content<'_>) -> Self {
-        // Serialization of these types does not fail.
-        Self::encoded(name, serde_json::to_string(content).unwrap_or_default())
+        Self::encoded(name, encode(content), None)
     }
 
-    fn encoded(name: &'static str, json: String) -> Self {
+    fn encoded(name: &'static str, json: String, id: Option<Box<str>>) -> Self {
         Self(Arc::new(Encoded {
             name,
             json: json.into(),
+            id,
             sse: OnceLock::new(),
         }))
     }
@@ -185,9 +228,19 @@ impl Message {
 
     /// The block of a stream of Server-Sent Events.
     pub(crate) fn sse(&self) -> Bytes {
-        let Encoded { name, json, sse } = &*self.0;
-        sse.get_or_init(|| block(name, json)).clone()
+        let Encoded {
+            name,
+            json,
+            id,
+            sse,
+        } = &*self.0;
+        sse.get_or_init(|| block(name, json, id.as_deref())).clone()
     }
+}
+
+fn encode(content: &Content<'_>) -> String {
+    // Serialization of these types does not fail.
+    serde_json::to_string(content).unwrap_or_default()
 }
 
 const OVERFLOW: &str = "overflow";
@@ -200,8 +253,13 @@ pub(crate) fn has_lagged(resync: &Resync) -> bool {
 
 /// Encodes a block. The values of columns are JSON that a trigger has written, and may have line breaks between their tokens. Each
 /// line gets a `data:` of its own, or a line could end the block and begin another one.
-fn block(name: &str, json: &str) -> Bytes {
+fn block(name: &str, json: &str, id: Option<&str>) -> Bytes {
     let mut block = format!("event: {name}\n");
+    if let Some(id) = id {
+        block.push_str("id: ");
+        block.push_str(id);
+        block.push('\n');
+    }
     for line in json.split(['\n', '\r']) {
         block.push_str("data: ");
         block.push_str(line);
@@ -250,12 +308,15 @@ mod tests {
         for line in body.lines().skip(1) {
             assert!(line.starts_with("data: "), "{text:?}");
         }
-        assert_eq!(block("live", "{}"), "event: live\ndata: {}\n\n");
+        assert_eq!(
+            block("live", "{}", Some("1")),
+            "event: live\nid: 1\ndata: {}\n\n"
+        );
     }
 
     #[test]
     fn a_heartbeat_has_milliseconds() {
-        let json = Message::heartbeat().json();
+        let json = Message::heartbeat(None).json();
         let at = json
             .strip_prefix(r#"{"type":"heartbeat","at":""#)
             .and_then(|rest| rest.strip_suffix(r#""}"#))

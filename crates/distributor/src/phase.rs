@@ -27,7 +27,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    const NOTHING: Self = Self {
+    pub(crate) const NOTHING: Self = Self {
         events: 0,
         resync: false,
     };
@@ -64,6 +64,15 @@ impl Phase {
     /// A resync of everything was sent.
     pub(crate) fn on_resync(&mut self) -> Vec<Announcement> {
         self.has_resync = true;
+        self.settled()
+    }
+
+    /// Everything since the client's position was sent, but for what waits.
+    pub(crate) fn on_replayed(&mut self, waiting: Waiting) -> Vec<Announcement> {
+        self.was_live = true;
+        if self.source_is_live {
+            self.behind = Some(waiting);
+        }
         self.settled()
     }
 
@@ -155,6 +164,30 @@ mod tests {
         phase.on_down();
         assert_eq!(phase.on_live(waiting), []);
         assert_eq!(phase.on_delivery(1, false), [Resumed, Live]);
+    }
+
+    #[test]
+    fn a_stream_is_resumed_after_a_replay_and_what_has_waited_meanwhile() {
+        let mut phase = Phase::default();
+        phase.on_live(events(0));
+        assert_eq!(phase.on_replayed(events(2)), []);
+        assert_eq!(phase.on_delivery(2, false), [Resumed, Live]);
+        // The source has lost its connection meanwhile.
+        let mut phase = Phase::default();
+        phase.on_live(events(0));
+        phase.on_down();
+        assert_eq!(phase.on_replayed(events(2)), []);
+        assert_eq!(phase.on_live(events(3)), []);
+        assert_eq!(phase.on_delivery(3, false), [Resumed, Live]);
+        // Its resync waits in the queue.
+        let mut phase = Phase::default();
+        phase.on_live(events(0));
+        let waiting = Waiting {
+            events: 0,
+            resync: true,
+        };
+        assert_eq!(phase.on_replayed(waiting), []);
+        assert_eq!(phase.on_resync(), [Live]);
     }
 
     #[test]

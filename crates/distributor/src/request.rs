@@ -3,7 +3,7 @@
 //! All parameters that are not known are refused, so that a client never receives more than it has asked for because of a
 //! misspelled filter.
 
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use pgherald_core::{Filter, Key, Operation, RowKey, TableName};
 
 use crate::access::{Grant, TICKET};
@@ -12,72 +12,124 @@ use crate::refusal::Refusal;
 /// The prefix of a parameter for the value of a column.
 const COLUMN: &str = "column.";
 
-/// Parses a query such as `table=public.users&operation=insert&key=7`.
-///
-/// Refuses a filter for events that the client may not receive, so that a client does not wait for them.
-pub(crate) fn filter(query: &str, parameters: usize, grant: &Grant) -> Result<Filter, Refusal> {
-    let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
-        .map_err(|error| Refusal::bad_filter(format!("the query is malformed: {error}")))?;
-    if pairs.len() > parameters {
-        return Err(Refusal::bad_filter(format!(
-            "the query has {} parameters; the limit is {parameters}",
-            pairs.len()
-        )));
+/// The header with the id of the last message, which an `EventSource` sends when it reconnects.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// What a client asks for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) filter: Filter,
+    /// The position to continue from.
+    pub(crate) since: Option<String>,
+    /// The tables, all of them if empty. Without a schema, those of any schema.
+    tables: Vec<(Option<String>, String)>,
+}
+
+impl Wanted {
+    /// Reads a request. Refuses a filter for events that the client may not receive, so that it does not wait for them, and narrows
+    /// the filter to those that it may receive. The header `Last-Event-ID` is newer than the parameter `since` of the same address.
+    pub(crate) fn of(
+        request: &HttpRequest,
+        parameters: usize,
+        grant: &Grant,
+    ) -> Result<Self, Refusal> {
+        let mut wanted = Self::of_query(request.query_string(), parameters, grant)?;
+        wanted.filter = grant.narrow(wanted.filter);
+        let header = request.headers().get(LAST_EVENT_ID);
+        if let Some(id) = header.filter(|id| !id.is_empty()) {
+            wanted.since = Some(String::from_utf8_lossy(id.as_bytes()).into_owned());
+        }
+        Ok(wanted)
     }
-    let mut filter = Filter::new();
-    let (mut tables, mut has_key) = (0, false);
-    for (name, value) in pairs.iter() {
-        filter = match (&**name, name.strip_prefix(COLUMN)) {
-            ("table", _) => {
-                tables += 1;
-                with_table(filter, value, grant)?
-            }
-            ("operation", _) => {
-                let operation = operation(value)?;
-                grant.require_operation(operation)?;
-                filter.operations(operation)
-            }
-            ("key", _) => {
-                has_key = true;
-                filter.key(&key(value)?)
-            }
-            (_, Some(column)) if !column.is_empty() => {
-                grant.require_column(column, value)?;
-                filter.column(column, value)
-            }
-            // Has been used up.
-            (TICKET, _) => filter,
-            _ => {
-                return Err(Refusal::bad_filter(format!(
-                    "unknown parameter {name:?}; the parameters are table, operation, key and column.NAME"
-                )));
-            }
-        };
+
+    /// Parses a query such as `table=public.users&operation=insert&key=7`.
+    fn of_query(query: &str, parameters: usize, grant: &Grant) -> Result<Self, Refusal> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
+            .map_err(|error| Refusal::bad_filter(format!("the query is malformed: {error}")))?;
+        if pairs.len() > parameters {
+            return Err(Refusal::bad_filter(format!(
+                "the query has {} parameters; the limit is {parameters}",
+                pairs.len()
+            )));
+        }
+        let (mut filter, mut since, mut has_key) = (Filter::new(), None, false);
+        let mut tables = Vec::new();
+        for (name, value) in pairs.into_inner() {
+            filter = match (&*name, name.strip_prefix(COLUMN)) {
+                ("table", _) => {
+                    let table = table(&value)?;
+                    grant.require_table(table.0.as_deref(), &table.1)?;
+                    let filter = with_table(filter, &table);
+                    tables.push(table);
+                    filter
+                }
+                ("operation", _) => {
+                    let operation = operation(&value)?;
+                    grant.require_operation(operation)?;
+                    filter.operations(operation)
+                }
+                ("key", _) => {
+                    has_key = true;
+                    filter.key(&key(&value)?)
+                }
+                ("since", _) if since.is_none() => {
+                    since = Some(value);
+                    filter
+                }
+                ("since", _) => return Err(Refusal::bad_filter("since occurs twice")),
+                (_, Some(column)) if !column.is_empty() => {
+                    grant.require_column(column, &value)?;
+                    filter.column(column, &value)
+                }
+                // Has been used up.
+                (TICKET, _) => filter,
+                _ => {
+                    return Err(Refusal::bad_filter(format!(
+                        "unknown parameter {name:?}; the parameters are table, operation, key, column.NAME and since"
+                    )));
+                }
+            };
+        }
+        match (has_key, tables.len()) {
+            (false, _) | (true, 1) => Ok(Self {
+                filter,
+                since,
+                tables,
+            }),
+            (true, count) => Err(Refusal::bad_filter(format!(
+                "key needs exactly one table, because tables have different keys; the query has {count}"
+            ))),
+        }
     }
-    match (has_key, tables) {
-        (false, _) | (true, 1) => Ok(filter),
-        (true, _) => Err(Refusal::bad_filter(format!(
-            "key needs exactly one table, because tables have different keys; the query has {tables}"
-        ))),
+
+    /// Returns whether the client asks for events of a table.
+    pub(crate) fn includes(&self, table: &TableName) -> bool {
+        let mut tables = self.tables.iter();
+        self.tables.is_empty()
+            || tables.any(|(schema, name)| {
+                name == table.name()
+                    && schema
+                        .as_deref()
+                        .is_none_or(|schema| schema == table.schema())
+            })
     }
 }
 
-fn with_table(filter: Filter, value: &str, grant: &Grant) -> Result<Filter, Refusal> {
-    let checked = |schema: &str, name: &str| match TableName::new(schema, name) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Refusal::bad_filter(error.chain())),
+fn table(value: &str) -> Result<(Option<String>, String), Refusal> {
+    let (schema, name) = match value.split_once('.') {
+        Some((schema, name)) => (Some(schema), name),
+        None => (None, value),
     };
-    match value.split_once('.') {
-        Some((schema, name)) => {
-            checked(schema, name)?;
-            grant.require_table(Some(schema), name)?;
-            Ok(filter.table(schema, name))
-        }
-        None => {
-            checked("public", value)?;
-            grant.require_table(None, value)?;
-            Ok(filter.table_in_any_schema(value))
-        }
+    match TableName::new(schema.unwrap_or("public"), name) {
+        Ok(_) => Ok((schema.map(str::to_owned), name.to_owned())),
+        Err(error) => Err(Refusal::bad_filter(error.chain())),
+    }
+}
+
+fn with_table(filter: Filter, (schema, name): &(Option<String>, String)) -> Filter {
+    match schema {
+        Some(schema) => filter.table(schema, name),
+        None => filter.table_in_any_schema(name),
     }
 }
 
@@ -116,12 +168,13 @@ fn key(value: &str) -> Result<AnyKey, Refusal> {
 mod tests {
     use pgherald_core::{Event, Operation};
 
-    use super::filter;
+    use super::Wanted;
     use crate::access::Grant;
 
     fn matches(query: &str, event: &Event) -> bool {
-        filter(query, 64, &Grant::everything())
+        Wanted::of_query(query, 64, &Grant::everything())
             .unwrap()
+            .filter
             .matches(event)
     }
 
@@ -161,7 +214,7 @@ mod tests {
     #[test]
     fn bad_filters_are_refused() {
         for query in [
-            "since=1",
+            "since=1&since=2",
             "tables=users",
             "Table=users",
             "column=x",
@@ -182,7 +235,7 @@ mod tests {
             "table=a&key=",
             &["operation=insert"; 65].join("&"),
         ] {
-            let refusal = filter(query, 64, &Grant::everything()).expect_err(query);
+            let refusal = Wanted::of_query(query, 64, &Grant::everything()).expect_err(query);
             assert_eq!(refusal.code(), "bad_filter", "{query}");
         }
     }

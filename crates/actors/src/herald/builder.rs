@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pgherald_core::__private::host::errors;
 use pgherald_core::__private::host::events::{Split, Watches};
+use pgherald_core::__private::host::outbox::Progresses;
 use pgherald_core::group::Connections;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
@@ -203,7 +204,7 @@ impl HeraldBuilder {
         if let Some(interval) = self.poll_interval {
             recorded = recorded.poll_interval(interval);
         }
-        let in_outbox = recorded.watched().to_vec();
+        let (in_outbox, progress) = (recorded.watched().to_vec(), recorded.progress());
         let has_announced = !announced.watched().is_empty() || !knows_all || adds_channels;
         // Settings are checked also of the source that is not needed.
         let (announced, recorded) = (announced.factory()?, recorded.factory()?);
@@ -227,6 +228,7 @@ impl HeraldBuilder {
             config: self.config.clone(),
             connections,
             watched: in_outbox,
+            progress,
         });
         let tables: Vec<TableName> = specs.iter().map(|spec| spec.table().clone()).collect();
         Ok(Herald {

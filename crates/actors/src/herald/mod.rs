@@ -14,6 +14,7 @@ use actix::{Actor, Addr, Recipient};
 use futures_util::FutureExt;
 use pgherald_core::__private::host::cache::KeyTypes;
 use pgherald_core::__private::host::errors;
+use pgherald_core::__private::host::outbox::Progress;
 use pgherald_core::group::Connections;
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
@@ -129,6 +130,8 @@ struct Outbox {
     /// Shared by all durable handlers, and driven on the thread of the caches.
     connections: Connections,
     watched: Vec<TriggerSpec>,
+    /// How far the listener's source has emitted it.
+    progress: Progress,
 }
 
 /// A handler that a shutdown drains.
@@ -179,15 +182,6 @@ impl Herald {
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
-    }
-
-    /// Returns the tables that the program watches. `None` if it also listens to channels of other programs, or made the listener
-    /// itself: the tables of their events are not known.
-    ///
-    /// Subscriptions may receive events of further tables, whose triggers notify the same channel.
-    #[must_use]
-    pub fn watched(&self) -> Option<&[TableName]> {
-        self.watched.as_deref()
     }
 
     /// Waits until the listener is live.
@@ -270,6 +264,23 @@ impl Herald {
             .send(OpenSubscription { filter, options })
             .await
             .map_err(|_| Error::shut_down())?
+    }
+
+    /// Returns the watched tables. `None` if events of other tables may arrive too.
+    #[doc(hidden)]
+    pub fn watched(&self) -> Option<&[TableName]> {
+        self.watched.as_deref()
+    }
+
+    /// Returns how to continue from a position in the outbox: its database, how far the listener has emitted it, and the tables
+    /// that are recorded in it. `None` if there is no such table, or if events of other tables may arrive too.
+    #[doc(hidden)]
+    pub fn recorded(
+        &self,
+    ) -> Option<(&ConnectConfig, &Progress, impl Iterator<Item = &TableName>)> {
+        let outbox = self.outbox.as_ref().filter(|_| self.watched.is_some())?;
+        let tables = outbox.watched.iter().map(TriggerSpec::table);
+        Some((&outbox.config, &outbox.progress, tables))
     }
 
     /// Returns the listener's health, counts and subscriptions.

@@ -48,8 +48,11 @@ pub mod group {
 
 /// Reading the outbox without a source or a group.
 pub mod outbox {
+    pub use super::super::parts::{Located, Progresses};
     pub use crate::outbox::cursor::Cursor;
+    pub use crate::outbox::position::{Live, Position, Progress, Seam};
     pub use crate::outbox::reader::{OutboxReader, Page};
+    pub use crate::outbox::replay::{Replay, Replayed, Replayer};
 }
 
 /// Recording metrics, and the names of all metrics.

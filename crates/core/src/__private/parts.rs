@@ -8,6 +8,7 @@ use crate::event::{Event, FromEvent};
 use crate::group::DurableOptions;
 use crate::name::{ChannelName, TableName};
 use crate::operation::OperationSet;
+use crate::outbox::position::{Position, Progress};
 use crate::router::subscription::SubscriptionObserver;
 use crate::router::{Delivery, Subscription, SubscriptionOptions};
 use crate::source::{NotifySourceBuilder, OutboxSourceBuilder};
@@ -105,6 +106,20 @@ methods! {
     /// The values of a column after and before the change, as text.
     ColumnTexts for Event {
         fn column_texts(self: &Self, name: &str) -> Option<Vec<Option<Box<str>>>>;
+    }
+}
+
+methods! {
+    /// The position after an event, for clients that continue from it.
+    Located for Event {
+        fn position(self: &Self) -> Option<Position>;
+    }
+}
+
+methods! {
+    /// How far a source has emitted the outbox.
+    Progresses for OutboxSourceBuilder {
+        fn progress(self: &Self) -> Progress;
     }
 }
 

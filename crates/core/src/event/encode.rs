@@ -1,5 +1,7 @@
 //! Encodes an event as the payload that [`Decoder`](super::Decoder) decodes.
 
+use std::time::SystemTime;
+
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -79,10 +81,7 @@ impl Event {
             operation: self.operation(),
             schema: self.schema(),
             table: self.table(),
-            // Only a time that a program has chosen can be outside of the range of years.
-            sent_at: jiff::Timestamp::try_from(self.sent_at())
-                .unwrap_or_default()
-                .to_string(),
+            sent_at: microseconds(self.sent_at()),
             xid: self.transaction_id(),
             key: &relation.key_columns,
             keys: self.key().map(|key| [key]),
@@ -101,6 +100,13 @@ fn kept(json: &str, keeps: &dyn Fn(&str) -> bool) -> serde_json::Result<String> 
     map.collect_map(columns.into_iter().filter(|(name, _)| keeps(name)))?;
     // The bytes are those of a string.
     Ok(String::from_utf8_lossy(&map.into_inner()).into_owned())
+}
+
+/// Writes a time with six digits of its second, as PostgreSQL does.
+fn microseconds(time: SystemTime) -> String {
+    // Only a time that a program has chosen can be outside of the range of years.
+    let time = jiff::Timestamp::try_from(time).unwrap_or_default();
+    format!("{time:.6}")
 }
 
 #[cfg(test)]
@@ -167,7 +173,7 @@ mod tests {
             .build();
         assert_eq!(
             event.to_payload_of(None).unwrap(),
-            r#"{"v":1,"operation":"update","schema":"public","table":"t","sent_at":"1970-01-01T00:00:00Z","keys":[7],"columns":[{"a":1}],"old_columns":[{"a":0}],"changed":[["a"]]}"#
+            r#"{"v":1,"operation":"update","schema":"public","table":"t","sent_at":"1970-01-01T00:00:00.000000Z","keys":[7],"columns":[{"a":1}],"old_columns":[{"a":0}],"changed":[["a"]]}"#
         );
         let broken = Event::builder("public", "t", Operation::Insert).columns_json("{");
         assert!(broken.build().to_payload_of(None).is_err());

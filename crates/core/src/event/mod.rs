@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
 use crate::operation::Operation;
+use crate::outbox::position::Span;
 use crate::types::{self, Fields, RowParts};
 
 use attachment::Attachment;
@@ -58,6 +59,8 @@ pub(crate) struct Record {
     pub(crate) id: Option<i64>,
     pub(crate) old_columns: Option<Arc<str>>,
     pub(crate) changed: Option<Vec<String>>,
+    /// The difference that a source has read it in.
+    pub(crate) span: Option<Arc<Span>>,
 }
 
 /// The part that all events of one statement share.
@@ -313,6 +316,11 @@ impl Event {
     #[must_use]
     pub fn backend_pid(&self) -> i32 {
         self.head.backend_pid
+    }
+
+    /// The difference that a source has read this event in.
+    pub(crate) fn span(&self) -> Option<&Arc<Span>> {
+        self.record.as_ref()?.span.as_ref()
     }
 
     pub(crate) fn recorded(

@@ -200,6 +200,12 @@ impl Snapshot {
         (xmax.unwrap_or_default(), open)
     }
 
+    /// Returns whether the effects of a transaction are visible.
+    pub(crate) fn has(&self, xid: u64) -> bool {
+        let (xmax, mut open) = self.numbers();
+        xid < xmax && open.all(|other| other != xid)
+    }
+
     /// Returns whether everything visible in this snapshot is visible in `other`. Of two snapshots of one server, at least
     /// one is within the other.
     pub(crate) fn is_within(&self, other: &Self) -> bool {

@@ -53,6 +53,11 @@ impl History {
         self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
     }
 
+    /// Returns the identity of the outbox, and the starts of the server.
+    pub(super) fn ids(&self) -> (&str, &[String]) {
+        (&self.identity, &self.runs)
+    }
+
     /// Fails if the history of the server's outbox does not continue this one. Does not check cursors.
     pub(crate) async fn confirm(&self, client: &Client) -> Result<()> {
         match Self::read(client, false).await?.continues(self) {

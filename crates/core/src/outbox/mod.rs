@@ -51,8 +51,10 @@
 pub(crate) mod cursor;
 mod history;
 mod paging;
+pub(crate) mod position;
 mod queries;
 pub(crate) mod reader;
+pub(crate) mod replay;
 mod retention;
 mod row;
 mod statements;

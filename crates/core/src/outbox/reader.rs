@@ -8,6 +8,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::cursor::{Cursor, Point, Reading, Snapshot, went_back};
+use super::position::Span;
 use super::queries::{DIFFERENCE, FIRST_SINCE, FLOOR, NOW, TRIMMED};
 use super::row::{Recorded, Relations, failed, get};
 use super::statements::Statements;
@@ -246,7 +247,7 @@ impl OutboxReader {
     pub async fn next(&mut self, cursor: &Cursor, limit: usize) -> Result<Page> {
         let page = self.rows(cursor, &Share::all(), None, limit).await?;
         let mut undecodable = Vec::new();
-        let events = self.events(&page.rows).await?.into_iter();
+        let events = self.events(&page.rows, None).await?.into_iter();
         let events = events.filter_map(|event| event.map_err(|error| undecodable.push(error)).ok());
         Ok(Page {
             events: events.collect(),
@@ -263,8 +264,14 @@ impl OutboxReader {
     }
 
     /// Decodes each row to an event, or to an error that names the row.
-    pub(crate) async fn events(&mut self, rows: &[Recorded]) -> Result<Vec<Result<Event>>> {
-        self.relations.events(&self.client, rows).await
+    ///
+    /// Events that leave this process get the `span` that they were read in.
+    pub(crate) async fn events(
+        &mut self,
+        rows: &[Recorded],
+        span: Option<&Arc<Span>>,
+    ) -> Result<Vec<Result<Event>>> {
+        self.relations.events(&self.client, rows, span).await
     }
 
     /// Returns at most `limit` rows of `share` that were committed after `cursor`.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_postgres::{Client, Row};
 
 use super::WAKE_UP_CHANNEL;
+use super::position::Span;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Head, Record, Relation, RowKey};
 use crate::name::{ChannelName, TableName};
@@ -100,7 +101,12 @@ impl Recorded {
         }
     }
 
-    fn event(&self, relation: Arc<Relation>, received_at: SystemTime) -> Result<Event> {
+    fn event(
+        &self,
+        relation: Arc<Relation>,
+        received_at: SystemTime,
+        span: Option<&Arc<Span>>,
+    ) -> Result<Event> {
         let id = self.id;
         let refuse = |why: &str| Error::new(ErrorKind::Decode, format!("outbox row {id}: {why}"));
         if let Some(problem) = &self.problem {
@@ -137,6 +143,7 @@ impl Recorded {
             id: Some(id),
             old_columns: self.old_columns.clone(),
             changed: changed.flatten(),
+            span: span.cloned(),
         };
         Ok(Event::recorded(head, key, self.columns.clone(), record))
     }
@@ -163,6 +170,7 @@ impl Relations {
         &mut self,
         client: &Client,
         rows: &[Recorded],
+        span: Option<&Arc<Span>>,
     ) -> Result<Vec<Result<Event>>> {
         let received_at = SystemTime::now();
         let mut events = Vec::with_capacity(rows.len());
@@ -174,7 +182,7 @@ impl Relations {
                 continue;
             }
             let event = match self.relation(client, row.relation).await {
-                Ok(relation) => row.event(relation, received_at),
+                Ok(relation) => row.event(relation, received_at, span),
                 Err(error) if error.kind() == ErrorKind::Decode => {
                     unknown.insert(row.relation, error.clone());
                     Err(error)

@@ -11,7 +11,15 @@ use crate::slow_clients::{insert_many, limits};
 use crate::support::Scene;
 
 /// The fields whose values differ from run to run.
-const VARYING: [&str; 6] = ["at", "sent_at", "xid", "missed", "retry_ms", "heartbeat_ms"];
+const VARYING: [&str; 7] = [
+    "at",
+    "id",
+    "sent_at",
+    "xid",
+    "missed",
+    "retry_ms",
+    "heartbeat_ms",
+];
 
 /// A message in which values that vary are replaced by their kind.
 fn normal(json: &str) -> String {
@@ -26,8 +34,9 @@ fn replace(value: &mut Value) {
     for (name, field) in fields {
         match field {
             Value::Number(_) if VARYING.contains(&&**name) => *field = json!("a number"),
-            // Times have as many digits as they need.
-            Value::String(_) if VARYING.contains(&&**name) => *field = json!("a text"),
+            // Positions have different lengths.
+            Value::String(_) if name == "id" => *field = json!("a position"),
+            Value::String(text) if VARYING.contains(&&**name) => *field = json!(text.len()),
             other => replace(other),
         }
     }
@@ -74,9 +83,35 @@ async fn examples_in_the_documentation_are_what_the_server_sends() {
     let shutdown = scene.distributor.shutdown(Duration::ZERO);
     shutdown.await;
     while !all_of(&mut all, &mut sent).await.contains("closing") {}
+    scene.end().await;
+    continued(&mut sent).await;
     let missing: Vec<_> = examples.difference(&sent).collect();
     assert!(missing.is_empty(), "{missing:#?} were not sent");
-    assert_eq!(examples.len(), 10, "examples in the page");
+    assert_eq!(examples.len(), 12, "examples in the page");
+}
+
+/// The messages of streams that can be continued.
+async fn continued(sent: &mut BTreeSet<String>) {
+    let limits = Limits {
+        heartbeat: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let scene = Scene::recorded(limits).await;
+    let mut ws = scene.ws("/v1/ws").await;
+    while !all_of(&mut ws, sent).await.contains("live") {}
+    scene.insert(7, "a", "hello").await;
+    let event = loop {
+        let message = all_of(&mut ws, sent).await;
+        if message.contains("hello") {
+            break message;
+        }
+    };
+    while !all_of(&mut ws, sent).await.contains("heartbeat") {}
+    let event: Value = serde_json::from_str(&event).unwrap();
+    for since in [event["id"].as_str().unwrap(), "x"] {
+        let mut ws = scene.ws(&format!("/v1/ws?since={since}")).await;
+        while !all_of(&mut ws, sent).await.contains("live") {}
+    }
     scene.end().await;
 }
 

@@ -17,6 +17,7 @@ mod page;
 mod pgcachewatch;
 mod pubsub;
 mod refusals;
+mod resume;
 mod shutdown;
 mod slow_clients;
 mod streams;

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer};
-use awc::BoxedSocket;
-use awc::error::WsClientError;
-use awc::ws::{CloseCode, Codec, Frame, Message, WebsocketsRequest};
+use awc::ws::{CloseCode, Codec, Frame, Message};
 use futures_util::{SinkExt, StreamExt};
 use pgherald_actors::Herald;
 use pgherald_core::trigger::TriggerSpec;
@@ -16,7 +14,7 @@ use pgherald_core::{Backoff, Channels, ConnectConfig, TableName};
 use pgherald_distributor::{Distributor, DistributorBuilder, Limits};
 use pgherald_testkit::Postgres;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
@@ -29,7 +27,12 @@ pub(crate) async fn soon<T>(what: impl Debug, future: impl Future<Output = T>) -
     outcome.unwrap_or_else(|_| panic!("{what:?} did not happen within {DEADLINE:?}"))
 }
 
-/// A distributor of the tables `users` and `secrets` and of the channels `c*`.
+fn spec() -> TriggerSpec {
+    TriggerSpec::new(TableName::new("public", "users").unwrap()).columns(["tenant", "note"])
+}
+
+/// A distributor of the tables `users` and `secrets` and of the channels `c*`. The table `hidden` notifies the same channel, and the
+/// herald does not watch it.
 pub(crate) struct Scene {
     pub(crate) database: String,
     pub(crate) client: Client,
@@ -47,8 +50,9 @@ impl Scene {
         Self::on(server.create_database().await.unwrap(), limits).await
     }
 
+    /// A scene whose table is announced.
     pub(crate) async fn on(database: String, limits: Limits) -> Self {
-        Self::with(database, |builder| builder.limits(limits)).await
+        Self::watching(database, spec(), |builder| builder.limits(limits)).await
     }
 
     /// A scene whose distributor is configured by `configure`.
@@ -56,22 +60,54 @@ impl Scene {
         database: String,
         configure: impl FnOnce(DistributorBuilder) -> DistributorBuilder,
     ) -> Self {
+        Self::watching(database, spec(), configure).await
+    }
+
+    /// As [`with`](Self::with). The tables are recorded in the outbox.
+    pub(crate) async fn recorded_with(
+        database: String,
+        configure: impl FnOnce(DistributorBuilder) -> DistributorBuilder,
+    ) -> Self {
+        Self::watching(database, spec().outbox(), configure).await
+    }
+
+    /// A scene whose table is recorded in the outbox.
+    pub(crate) async fn recorded(limits: Limits) -> Self {
+        let server = Postgres::shared().await.unwrap();
+        Self::recorded_on(server.create_database().await.unwrap(), limits).await
+    }
+
+    pub(crate) async fn recorded_on(database: String, limits: Limits) -> Self {
+        Self::recorded_with(database, |builder| builder.limits(limits)).await
+    }
+
+    async fn watching(
+        database: String,
+        spec: TriggerSpec,
+        configure: impl FnOnce(DistributorBuilder) -> DistributorBuilder,
+    ) -> Self {
         let config: ConnectConfig = database.parse().unwrap();
         let client = config.client().await.unwrap();
         client
             .batch_execute(
-                "CREATE TABLE users (id bigint PRIMARY KEY, tenant text, note text);
-                 CREATE TABLE secrets (id bigint PRIMARY KEY, tenant text)",
+                "CREATE TABLE IF NOT EXISTS users (id bigint PRIMARY KEY, tenant text, note text);
+                 CREATE TABLE IF NOT EXISTS secrets (id bigint PRIMARY KEY, tenant text);
+                 CREATE TABLE IF NOT EXISTS hidden (id bigint PRIMARY KEY)",
             )
             .await
             .unwrap();
-        let spec = TriggerSpec::new(TableName::new("public", "users").unwrap())
-            .columns(["tenant", "note"]);
-        let secrets = TriggerSpec::new(TableName::new("public", "secrets").unwrap());
+        let is_recorded = spec.is_outbox();
+        let of = |name: &str| {
+            let spec = TriggerSpec::new(TableName::new("public", name).unwrap());
+            if is_recorded { spec.outbox() } else { spec }
+        };
+        pgherald_core::trigger::install(&client, &[of("hidden")])
+            .await
+            .unwrap();
         let channels = Channels::new();
         let herald = Herald::builder(config.application_name("distributor"))
             .watch_with(spec)
-            .watch_with(secrets.columns(["tenant"]))
+            .watch_with(of("secrets").columns(["tenant"]))
             .install_triggers()
             .source(|source| {
                 source
@@ -94,7 +130,6 @@ impl Scene {
                 .workers(1)
                 .disable_signals()
                 .shutdown_timeout(1)
-                .client_disconnect_timeout(Duration::from_millis(50))
                 .h1_allow_half_closed(false)
                 .bind("127.0.0.1:0")
                 .unwrap();
@@ -136,32 +171,32 @@ impl Scene {
         self.try_ws(path).await.unwrap()
     }
 
-    pub(crate) async fn try_ws(&self, path: &str) -> Result<Socket, WsClientError> {
-        self.try_ws_with(path, &[]).await
+    /// Connects a WebSocket, or returns the status with which it was refused.
+    pub(crate) async fn try_ws(&self, path: &str) -> Result<Socket, u16> {
+        self.try_ws_with(path, "").await
     }
 
-    /// Connects a WebSocket with these headers.
-    pub(crate) async fn try_ws_with(
-        &self,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> Result<Socket, WsClientError> {
-        let url = format!("ws://127.0.0.1:{}{path}", self.port);
-        let client = awc::Client::builder().disable_timeout().finish();
-        let request = client.ws(url).max_frame_size(1 << 20);
-        let with = |request: WebsocketsRequest, (name, value): &(&str, &str)| {
-            request.set_header(*name, *value)
-        };
-        let connect = headers.iter().fold(request, with).connect();
-        let (_, framed) = soon(path, connect).await?;
-        Ok(Socket { framed })
+    /// As [`try_ws`](Self::try_ws), with these headers.
+    pub(crate) async fn try_ws_with(&self, path: &str, headers: &str) -> Result<Socket, u16> {
+        let upgrade = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let headers = format!("{upgrade}{headers}");
+        let (status, _, stream) = self.send("GET", path, "upgrade", &headers).await;
+        match status {
+            101 => {
+                assert!(stream.buffer().is_empty(), "{path}: frames with the head");
+                let codec = Codec::new().max_size(1 << 20).client_mode();
+                let framed = actix_codec::Framed::new(stream.into_inner(), codec);
+                Ok(Socket { framed })
+            }
+            refused => Err(refused),
+        }
     }
 
     /// The status with which a WebSocket is refused.
-    pub(crate) async fn refused_ws(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
+    pub(crate) async fn refused_ws(&self, path: &str, headers: &str) -> u16 {
         match self.try_ws_with(path, headers).await {
-            Err(WsClientError::InvalidResponseStatus(status)) => status.as_u16(),
-            Err(other) => panic!("{path}: {other:?}"),
+            Err(status) => status,
             Ok(_) => panic!("{path} was accepted"),
         }
     }
@@ -184,7 +219,6 @@ impl Scene {
         self.sse_with(path, "").await
     }
 
-    /// Starts a stream of Server-Sent Events with these headers.
     pub(crate) async fn sse_with(&self, path: &str, headers: &str) -> Events {
         let (status, head, lines) = self.request(path, headers).await;
         assert_eq!(status, 200, "{head}");
@@ -198,22 +232,30 @@ impl Scene {
         path: &str,
         headers: &str,
     ) -> (u16, String, BufReader<TcpStream>) {
-        self.send("GET", path, headers).await
+        self.send("GET", path, "close", headers).await
     }
 
-    /// As [`request`](Self::request), with a method.
     pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
+        connection: &str,
         headers: &str,
     ) -> (u16, String, BufReader<TcpStream>) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"
-        );
+        let socket = TcpSocket::new_v4().unwrap();
+        // A buffer that does not grow: a client that does not read is soon full.
+        socket.set_recv_buffer_size(1 << 16).unwrap();
+        let address = ([127, 0, 0, 1], self.port).into();
+        let mut stream = socket.connect(address).await.unwrap();
+        let host = match headers.contains("host: ") {
+            true => "",
+            false => "host: localhost\r\n",
+        };
+        let request =
+            format!("{method} {path} HTTP/1.1\r\n{host}connection: {connection}\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut lines = BufReader::new(stream);
+        // The head is read byte by byte, because the rest may not be lines.
+        let mut lines = BufReader::with_capacity(1, stream);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             let read = soon(path, lines.read_line(&mut head)).await.unwrap();
@@ -243,7 +285,7 @@ impl Scene {
 
 /// A WebSocket client.
 pub(crate) struct Socket {
-    framed: actix_codec::Framed<BoxedSocket, Codec>,
+    framed: actix_codec::Framed<TcpStream, Codec>,
 }
 
 impl Socket {

@@ -91,7 +91,9 @@ impl Group<'_> {
             .await
             .map_err(failed)?;
         let recorded = rows.iter().map(Recorded::of).collect::<Result<Vec<_>>>()?;
-        let events = Relations::default().events(self.client, &recorded).await?;
+        let events = Relations::default()
+            .events(self.client, &recorded, None)
+            .await?;
         let text = |text: Option<Arc<str>>| text.map(|text| String::from(&*text));
         let parked = |((row, recorded), event): ((&Row, Recorded), Result<Event>)| {
             Ok(ParkedEvent {

@@ -90,7 +90,7 @@ async fn read(
             member,
         };
         let rows = link.reads.rows(request).await?;
-        let events = reader.events(&rows.rows).await?;
+        let events = reader.events(&rows.rows, None).await?;
         let events = events.into_iter().zip(&rows.rows);
         let events = events
             .map(|(event, row)| event.map_err(|error| (error, reader.table(row))))
@@ -171,7 +171,7 @@ async fn fetch(
     let (rows, is_truncated) = link.run(fetching).await?;
     let recorded: Vec<Recorded> = rows.iter().map(|parked| parked.row.clone()).collect();
     let events = OutboxReader::new(Arc::clone(&link.client))
-        .events(&recorded)
+        .events(&recorded, None)
         .await?;
     Ok((rows, events, is_truncated))
 }

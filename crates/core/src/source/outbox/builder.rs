@@ -7,6 +7,7 @@ use super::OutboxSource;
 use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::outbox::position::Progress;
 use crate::source::options::{Options, check_span};
 use crate::trigger::TriggerSpec;
 
@@ -14,6 +15,8 @@ use crate::trigger::TriggerSpec;
 pub(super) struct Settings {
     pub(super) options: Options,
     pub(super) poll_interval: Duration,
+    /// How far the sources have emitted the outbox.
+    pub(super) progress: Progress,
 }
 
 /// Describes an [`OutboxSource`]; see [`OutboxSource::builder`].
@@ -33,6 +36,7 @@ impl OutboxSourceBuilder {
             settings: Settings {
                 options,
                 poll_interval: Duration::from_secs(1),
+                progress: Progress::default(),
             },
         }
     }
@@ -50,6 +54,12 @@ impl OutboxSourceBuilder {
     #[must_use]
     pub(crate) fn watched(&self) -> &[TriggerSpec] {
         &self.settings.options.specs
+    }
+
+    /// Returns how far the source has emitted the outbox.
+    #[must_use]
+    pub(crate) fn progress(&self) -> Progress {
+        self.settings.progress.clone()
     }
 
     /// Sets after how long without a wake-up the outbox is read anyway. The default is 1 s.

@@ -60,6 +60,7 @@ use super::Source;
 use super::drift::{compare, log_harmless_drift, restored};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
+use crate::outbox::position::Lineage;
 use crate::reconnect::{Reconnecting, within_limit};
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::trigger::Check;
@@ -100,6 +101,8 @@ pub struct OutboxSource {
     pending: VecDeque<Signal>,
     /// State from this session or the previous one.
     known: Option<Known>,
+    /// Whether signals were emitted since `progress` was last advanced.
+    has_emitted: bool,
     /// The number of rows in the pages of the next session.
     page_size: usize,
 }
@@ -133,6 +136,7 @@ impl OutboxSource {
             settings,
             pending: VecDeque::new(),
             known: None,
+            has_emitted: false,
             page_size: PAGE,
         }
     }
@@ -167,6 +171,10 @@ impl OutboxSource {
             self.pending.push_back(Signal::Resync(Resync::new(reason)));
             self.pending.push_back(live(&check));
         }
+        self.settings
+            .progress
+            .set_lineage(Lineage::new(&position.history, &check));
+        self.has_emitted = true;
         self.known = Some(Known {
             position: Some(position),
             check,
@@ -193,6 +201,7 @@ impl OutboxSource {
                 if let Some(position) = &mut known.position {
                     position.cursor = cursor;
                 }
+                self.has_emitted = true;
                 self.pending.extend(signals);
                 let now = Instant::now();
                 match catching_up {
@@ -209,11 +218,27 @@ impl OutboxSource {
             }
             Received::Checked(now) => {
                 let before = std::mem::replace(&mut known.check, now);
+                if let Some(position) = &known.position {
+                    let lineage = Lineage::new(&position.history, &known.check);
+                    self.settings.progress.set_lineage(lineage);
+                }
                 match catching_up {
                     Some(_) => self.pending.extend(restored(&before, &known.check)),
                     None => self.pending.extend(compare(&before, &known.check)),
                 }
             }
+        }
+    }
+
+    /// The caller has published all signals, because it wants the next one.
+    fn note_progress(&mut self) {
+        if std::mem::take(&mut self.has_emitted)
+            && let Some(position) = self
+                .known
+                .as_ref()
+                .and_then(|known| known.position.as_ref())
+        {
+            self.settings.progress.advance(&position.cursor);
         }
     }
 
@@ -230,6 +255,7 @@ impl OutboxSource {
         {
             self.page_size = (self.page_size / 4).max(1);
         }
+        self.settings.progress.lose();
         self.session.lost(&error);
         Signal::Down(error)
     }
@@ -241,6 +267,7 @@ impl Source for OutboxSource {
             if let Some(signal) = self.pending.pop_front() {
                 return signal;
             }
+            self.note_progress();
             let Some(Open { session, .. }) = self.session.session_mut() else {
                 let known = self.known.as_ref();
                 let open = || Self::connect(&self.settings, known, self.page_size);

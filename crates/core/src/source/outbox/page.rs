@@ -1,9 +1,11 @@
 //! Reads a page of the outbox and turns it into signals.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::outbox::position::{Progress, Span};
 use crate::outbox::{Cursor, OutboxReader, Recorded, Share};
 use crate::signal::{Resync, ResyncReason, Signal};
 
@@ -23,9 +25,13 @@ impl PageOfSignals {
         reader: &mut OutboxReader,
         cursor: &Cursor,
         size: usize,
+        progress: &Progress,
     ) -> Result<Self> {
+        // Read before the page: rows that are read after an alteration may get the lineage from before it, but not vice versa.
+        let lineage = progress.lineage();
         let page = reader.rows(cursor, &Share::all(), None, size).await?;
-        let events = reader.events(&page.rows).await?;
+        let span = lineage.map(|lineage| Arc::new(Span::between(lineage, cursor, &page.cursor)));
+        let events = reader.events(&page.rows, span.as_ref()).await?;
         let errors = events.iter().filter_map(|event| event.as_ref().err());
         let (mut errors, count) = (errors.clone(), errors.count());
         let undecodable = errors.next().map(|first| (first.clone(), count as u64));

@@ -15,6 +15,7 @@ use super::page::PageOfSignals;
 use crate::connect::refuse_replica;
 use crate::error::{Error, Result};
 use crate::name::ChannelName;
+use crate::outbox::position::Progress;
 use crate::outbox::{Cursor, History, OutboxReader, WAKE_UP_CHANNEL};
 use crate::source::heartbeat::{Heartbeat, Pulse, Query};
 use crate::source::listen::{confirm_listening, listen};
@@ -26,7 +27,7 @@ use crate::trigger::Check;
 /// A position: a cursor, and the history that it belongs to.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
-    history: History,
+    pub(super) history: History,
     pub(super) cursor: Cursor,
 }
 
@@ -89,7 +90,7 @@ impl Session {
         let query = query(client, channel, watcher, history.clone());
         let session = Self {
             wire,
-            pages: pages(reader, cursor.clone(), page_size),
+            pages: pages(reader, cursor.clone(), page_size, settings.progress.clone()),
             is_reading: false,
             has_read: false,
             pace: Pace::new(settings.poll_interval),
@@ -178,16 +179,16 @@ impl Session {
     }
 }
 
-fn pages(reader: OutboxReader, cursor: Cursor, size: usize) -> Pages {
-    let start = (reader, cursor);
+fn pages(reader: OutboxReader, cursor: Cursor, size: usize, progress: Progress) -> Pages {
+    let start = (reader, cursor, progress);
     Box::pin(stream::unfold(
         start,
-        move |(mut reader, mut cursor)| async move {
-            let page = PageOfSignals::read(&mut reader, &cursor, size).await;
+        move |(mut reader, mut cursor, progress)| async move {
+            let page = PageOfSignals::read(&mut reader, &cursor, size, &progress).await;
             if let Ok(page) = &page {
                 cursor = page.cursor.clone();
             }
-            Some((page, (reader, cursor)))
+            Some((page, (reader, cursor, progress)))
         },
     ))
 }

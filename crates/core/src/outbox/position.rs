@@ -1,0 +1,292 @@
+//! Positions of readers outside of this process: texts that a client stores with an event, and continues from.
+//!
+//! A cursor alone says nothing of the time in which nobody read. A position also identifies what it is valid for, its *lineage*: the
+//! history of the outbox, and the triggers and structures of the watched tables. If triggers were disabled for a while, or DDL has
+//! changed rows, no row of the outbox shows that, but the lineage differs. So a reader continues from a position only if the
+//! lineage is the same, and otherwise reports a resync.
+//!
+//! ```text
+//!   a1b2c3d4e5f6.0123456789ab.9f3c41d2a1b0c8e7.731:735:733.140.735.0.738:738:.151.738.0.147
+//!   identity     start of     triggers and     cursor, as `Cursor` writes it
+//!   of the outbox the server  structures
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::cursor::{Cursor, Point, Reading};
+use super::history::History;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::trigger::Check;
+
+/// The hexadecimal digits that are taken of each identity. They are random, so 48 bits suffice to tell a few hundred apart.
+const DIGITS: usize = 12;
+
+/// What a position is valid for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lineage {
+    identity: Box<str>,
+    /// The starts of the server, the newest last.
+    runs: Box<[Box<str>]>,
+    /// A hash of the triggers and structures of the watched tables.
+    tables: u64,
+}
+
+impl Lineage {
+    pub(crate) fn new(history: &History, check: &Check) -> Self {
+        let (identity, runs) = history.ids();
+        let tables = check.fingerprints();
+        let texts = tables.flat_map(|(triggers, rows)| [triggers, "\0", rows, "\0"]);
+        Self {
+            identity: digits(identity),
+            runs: runs.iter().map(|run| digits(run)).collect(),
+            tables: fnv1a(texts),
+        }
+    }
+
+    /// Returns whether a reader may continue from `position`.
+    pub(crate) fn continues(&self, position: &Position) -> bool {
+        self.identity == position.identity
+            && self.tables == position.tables
+            && self.runs.contains(&position.run)
+    }
+
+    /// Returns whether a server with this history is the one of this lineage.
+    pub(super) fn is_of(&self, history: &History) -> bool {
+        let (identity, runs) = history.ids();
+        let newest = self.runs.last();
+        self.identity == digits(identity)
+            && newest.is_some_and(|newest| runs.iter().any(|run| digits(run) == *newest))
+    }
+
+    pub(super) fn at(&self, cursor: Cursor) -> Position {
+        Position {
+            identity: self.identity.clone(),
+            run: self.runs.last().cloned().unwrap_or_default(),
+            tables: self.tables,
+            cursor,
+        }
+    }
+}
+
+fn digits(uuid: &str) -> Box<str> {
+    let digits = uuid.chars().filter(char::is_ascii_hexdigit).take(DIGITS);
+    digits.collect::<String>().into()
+}
+
+/// The hash FNV-1a, of 64 bits. Unlike the hashes of the standard library, it is the same in each version and process.
+fn fnv1a<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
+    let bytes = texts.flat_map(str::bytes);
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// A position in the stream of an outbox, for readers outside of this process.
+///
+/// `Display` and [`parse`](str::parse) convert it to text and back. The text has no spaces, and no characters that an address would
+/// escape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    identity: Box<str>,
+    run: Box<str>,
+    tables: u64,
+    pub(crate) cursor: Cursor,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            identity,
+            run,
+            tables,
+            cursor,
+        } = self;
+        let cursor = cursor.to_string().replace(' ', ".");
+        write!(f, "{identity}.{run}.{tables:016x}.{cursor}")
+    }
+}
+
+impl FromStr for Position {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse = || Error::new(ErrorKind::Decode, "the text is not a position");
+        let mut parts = text.splitn(4, '.');
+        let mut part = || parts.next().ok_or_else(refuse);
+        let (identity, run, tables, cursor) = (part()?, part()?, part()?, part()?);
+        Ok(Self {
+            identity: identity.into(),
+            run: run.into(),
+            tables: u64::from_str_radix(tables, 16).map_err(|_| refuse())?,
+            cursor: cursor.replace('.', " ").parse().map_err(|_| refuse())?,
+        })
+    }
+}
+
+/// The difference of which an event is a part. Its events share it.
+#[derive(Debug)]
+pub(crate) struct Span {
+    pub(crate) lineage: Arc<Lineage>,
+    pub(crate) done: Point,
+    pub(crate) to: Point,
+}
+
+impl Span {
+    /// The difference of a page that was read from `before` to `after`.
+    pub(crate) fn between(lineage: Arc<Lineage>, before: &Cursor, after: &Cursor) -> Self {
+        let reading = after.reading.as_ref().or(before.reading.as_ref());
+        Self {
+            lineage,
+            done: before.done.clone(),
+            to: reading.map_or_else(|| after.done.clone(), |reading| reading.to.clone()),
+        }
+    }
+
+    /// The position after the row `id`, for a reader that has read everything up to `done`.
+    fn position(&self, done: Point, id: i64) -> Position {
+        let reading = Some(Reading {
+            to: self.to.clone(),
+            position: id,
+        });
+        self.lineage.at(Cursor { done, reading })
+    }
+}
+
+impl Event {
+    /// Returns the position after this event, if a source has read it from an outbox.
+    pub(crate) fn position(&self) -> Option<Position> {
+        let (span, id) = (self.span()?, self.outbox_id()?);
+        Some(span.position(span.done.clone(), id))
+    }
+}
+
+/// How far a source has emitted the outbox. The source writes it, any thread reads it.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` while the source has lost its session.
+    lineage: Option<Arc<Lineage>>,
+    cursor: Option<Cursor>,
+}
+
+impl Progress {
+    /// Returns the position after everything that the source has emitted. `None` while it has no session.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        let state = self.lock();
+        Some(state.lineage.as_ref()?.at(state.cursor.clone()?))
+    }
+
+    /// The lineage of the current session.
+    pub(crate) fn lineage(&self) -> Option<Arc<Lineage>> {
+        self.lock().lineage.clone()
+    }
+
+    pub(crate) fn set_lineage(&self, lineage: Lineage) {
+        let mut state = self.lock();
+        if state.lineage.as_deref() != Some(&lineage) {
+            state.lineage = Some(Arc::new(lineage));
+        }
+    }
+
+    /// Everything up to `cursor` has been emitted.
+    pub(crate) fn advance(&self, cursor: &Cursor) {
+        self.lock().cursor = Some(cursor.clone());
+    }
+
+    /// The session was lost.
+    pub(crate) fn lose(&self) {
+        *self.lock() = State::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the events that a replay has read meet those of a source.
+#[derive(Clone, Debug)]
+pub struct Seam {
+    lineage: Arc<Lineage>,
+    /// The end of the replay.
+    end: Point,
+}
+
+/// What to do with an event of the source after a replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// The replay has read it.
+    Replayed,
+    /// The replay has not read it. The position is not that of the event, because the event's span begins before the end of the
+    /// replay.
+    Overlapping(Position),
+    /// The replay has read neither it nor any later event of the source.
+    Beyond,
+}
+
+impl Seam {
+    pub(super) fn new(lineage: Arc<Lineage>, end: Point) -> Self {
+        Self { lineage, end }
+    }
+
+    /// The position at the end of the replay.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let (done, reading) = (self.end.clone(), None);
+        self.lineage.at(Cursor { done, reading })
+    }
+
+    /// Returns what to do with an event of the source.
+    #[must_use]
+    pub fn place(&self, event: &Event) -> Live {
+        let (Some(span), Some(id)) = (event.span(), event.outbox_id()) else {
+            return Live::Beyond;
+        };
+        let end = &self.end.snapshot;
+        if end.is_within(&span.done.snapshot) {
+            return Live::Beyond;
+        }
+        match event.transaction_id() {
+            Some(xid) if end.has(xid) => Live::Replayed,
+            _ => Live::Overlapping(span.position(self.end.clone(), id)),
+        }
+    }
+
+    /// Returns whether a source that has emitted everything up to `position` is past the end of the replay.
+    #[must_use]
+    pub fn is_behind(&self, position: &Position) -> bool {
+        self.end.snapshot.is_within(&position.cursor.done.snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Position;
+
+    #[test]
+    fn positions_convert_to_text_and_back() {
+        for cursor in ["7:7:.0.7.0", "7:9:7.120.11.1.9:12:.140.12.2.133"] {
+            let text = format!("a1b2c3d4e5f6.0123456789ab.9f3c41d2a1b0c8e7.{cursor}");
+            assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_positions_are_refused() {
+        for text in [
+            "",
+            "a.b.c",
+            "a.b.0.7:7:.0.7",
+            "a.b.x.7:7:.0.7.0",
+            "a.b.0.7:7:,'.0.7.0",
+            "a.b.0.7:7: 0 7 0 ",
+        ] {
+            text.parse::<Position>().unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Reads what was recorded after a position, up to now.
+
+use std::sync::Arc;
+
+use tokio_postgres::Client;
+
+use super::cursor::Cursor;
+use super::history::History;
+use super::position::{Lineage, Position, Progress, Seam, Span};
+use super::reader::{OutboxReader, Share};
+use crate::connect::ConnectConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+
+/// The rows that are read at a time.
+const PAGE: usize = 512;
+
+/// A connection that reads the outbox for one client after the other.
+#[derive(Debug)]
+pub struct Replayer {
+    reader: OutboxReader,
+    /// The history at the time of the connect. It changes only with another connection, or the source reports it.
+    history: History,
+}
+
+/// A replay that is under way.
+#[derive(Debug)]
+pub struct Replay {
+    lineage: Arc<Lineage>,
+    cursor: Cursor,
+}
+
+/// A part of a replay.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The events, in order.
+    pub events: Vec<Event>,
+    /// Whether events are missing: rows were trimmed before they were read, or failed to decode.
+    pub is_gap: bool,
+    /// Whether everything up to now was read.
+    pub is_last: bool,
+}
+
+impl Replayer {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If the server cannot be reached, there is no outbox, or this role may not read it.
+    pub async fn connect(config: &ConnectConfig) -> Result<Self> {
+        let client: Client = config.client().await?;
+        let history = History::of(&client).await?;
+        let reader = OutboxReader::new(Arc::new(client));
+        Ok(Self { reader, history })
+    }
+
+    /// Begins a replay of what was recorded after `position`. `None` if nothing can be said about that time: another outbox,
+    /// triggers or tables were altered, the server has crashed, or the source has no session.
+    #[must_use]
+    pub fn begin(&self, position: &Position, source: &Progress) -> Option<Replay> {
+        let lineage = source.lineage()?;
+        let is_known = lineage.continues(position) && lineage.is_of(&self.history);
+        is_known.then(|| Replay {
+            lineage,
+            cursor: position.cursor.clone(),
+        })
+    }
+
+    /// Reads the next events of a replay.
+    ///
+    /// # Errors
+    /// If the connection is lost; the replayer is then of no use any more. Of kind [`ErrorKind::History`] if the position is ahead
+    /// of the outbox.
+    pub async fn next(&mut self, replay: &mut Replay) -> Result<Replayed> {
+        let before = replay.cursor.clone();
+        let page = self.reader.rows(&before, &Share::all(), None, PAGE).await?;
+        let span = Span::between(Arc::clone(&replay.lineage), &before, &page.cursor);
+        let span = Some(Arc::new(span));
+        let decoded = self.reader.events(&page.rows, span.as_ref()).await?;
+        let count = decoded.len();
+        let events: Vec<Event> = decoded.into_iter().filter_map(Result::ok).collect();
+        replay.cursor = page.cursor;
+        Ok(Replayed {
+            is_gap: page.is_gap || events.len() < count,
+            events,
+            // The rest of a difference that was begun long ago does not reach up to now.
+            is_last: page.is_last && before.reading.is_none(),
+        })
+    }
+
+    /// Returns whether the connection can be used for another replay.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self.reader.client.is_closed()
+    }
+}
+
+impl Replay {
+    /// Returns the position after what was read so far.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.lineage.at(self.cursor.clone())
+    }
+
+    /// Returns where the replay ends, after its last part.
+    ///
+    /// # Errors
+    /// If the replay has not been read to its end.
+    pub fn seam(&self) -> Result<Seam> {
+        match self.cursor.reading {
+            None => Ok(Seam::new(
+                Arc::clone(&self.lineage),
+                self.cursor.done.clone(),
+            )),
+            Some(_) => Err(Error::new(ErrorKind::Config, "the replay has not ended")),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Continuing from a position: a replay, and the events of a source after it.
+
+use pgherald::{ConnectConfig, Event, OutboxSource, Signal, Source, TableName};
+use pgherald_core::__private::host::outbox::{
+    Live, Located, Position, Progress, Progresses, Replayer, Seam,
+};
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_testkit::Postgres;
+use tokio_postgres::Client;
+
+struct Stage {
+    config: ConnectConfig,
+    client: Client,
+    source: OutboxSource,
+    progress: Progress,
+    replayer: Replayer,
+}
+
+impl Stage {
+    /// A source that is live. It reads only when a test waits for its next events.
+    async fn new() -> Self {
+        let server = Postgres::shared().await.unwrap();
+        let config: ConnectConfig = server.create_database().await.unwrap().parse().unwrap();
+        let client = config.client().await.unwrap();
+        client
+            .batch_execute("CREATE TABLE counters (id int PRIMARY KEY)")
+            .await
+            .unwrap();
+        let table = TableName::new("public", "counters").unwrap();
+        let spec = TriggerSpec::new(table).outbox();
+        let plan = trigger::plan(&client, std::slice::from_ref(&spec)).await;
+        plan.unwrap().apply(&client).await.unwrap();
+        let builder = OutboxSource::builder(config.clone()).watch(spec);
+        let progress = builder.progress();
+        let mut source = builder.build().unwrap();
+        while !matches!(source.next().await, Signal::Live) {}
+        let replayer = Replayer::connect(&config).await.unwrap();
+        Self {
+            config,
+            client,
+            source,
+            progress,
+            replayer,
+        }
+    }
+
+    async fn insert(&self, id: i32) {
+        let sql = format!("INSERT INTO counters VALUES ({id})");
+        self.client.batch_execute(&sql).await.unwrap();
+    }
+
+    async fn events(&mut self) -> Vec<Event> {
+        match self.source.next().await {
+            Signal::Events(events) => events.to_vec(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Replays everything after a position. Returns the keys, and where the replay ended.
+    async fn replay(&mut self, position: &Position) -> (Vec<String>, Seam) {
+        let mut replay = self.replayer.begin(position, &self.progress).unwrap();
+        let mut keys = Vec::new();
+        loop {
+            let page = self.replayer.next(&mut replay).await.unwrap();
+            assert!(!page.is_gap);
+            keys.extend(page.events.iter().map(key));
+            if page.is_last {
+                return (keys, replay.seam().unwrap());
+            }
+        }
+    }
+}
+
+fn key(event: &Event) -> String {
+    event.key().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_replay_has_what_was_committed_after_a_position_and_nothing_else() {
+    let mut stage = Stage::new().await;
+    for id in 1..=3 {
+        stage.insert(id).await;
+    }
+    let mut events = Vec::new();
+    while events.len() < 3 {
+        events.extend(stage.events().await);
+    }
+    for (index, event) in events.iter().enumerate() {
+        let position = event.position().unwrap();
+        let text = position.to_string();
+        assert_eq!(text.parse::<Position>().unwrap(), position);
+        let rest: Vec<String> = events[index + 1..].iter().map(key).collect();
+        assert_eq!(stage.replay(&position).await.0, rest);
+    }
+}
+
+/// A page of the source may begin before the end of a replay and end after it. Row 1 takes its id before row 2 and is committed
+/// after it, and the replay ends in between. So the client receives row 1 of the source, and has had row 2, which follows in the
+/// page.
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_an_overlap_receives_nothing_twice() {
+    let mut stage = Stage::new().await;
+    stage.insert(0).await;
+    let begin = stage.events().await[0].position().unwrap();
+    let mut late = stage.config.client().await.unwrap();
+    let late = late.transaction().await.unwrap();
+    late.batch_execute("INSERT INTO counters VALUES (1)")
+        .await
+        .unwrap();
+    stage.insert(2).await;
+    let (keys, seam) = stage.replay(&begin).await;
+    assert_eq!(keys, ["2"]);
+    late.commit().await.unwrap();
+    stage.insert(3).await;
+    let page = stage.events().await;
+    assert_eq!(page.iter().map(key).collect::<Vec<_>>(), ["1", "2", "3"]);
+    let Live::Overlapping(position) = seam.place(&page[0]) else {
+        panic!("{:?}", seam.place(&page[0]));
+    };
+    assert_eq!(seam.place(&page[1]), Live::Replayed);
+    assert!(matches!(seam.place(&page[2]), Live::Overlapping(_)));
+    assert_eq!(stage.replay(&position).await.0, ["3"]);
+    assert_eq!(stage.replay(&seam.position()).await.0, ["1", "3"]);
+
+    stage.insert(4).await;
+    let later = stage.events().await;
+    assert_eq!(seam.place(&later[0]), Live::Beyond);
+}
+
+#[tokio::test]
+async fn a_position_of_another_outbox_or_of_other_triggers_begins_no_replay() {
+    let mut stage = Stage::new().await;
+    stage.insert(1).await;
+    let position = stage.events().await[0].position().unwrap();
+    let other = Stage::new().await;
+    assert!(other.replayer.begin(&position, &other.progress).is_none());
+    assert!(stage.replayer.begin(&position, &stage.progress).is_some());
+    assert!(
+        stage
+            .replayer
+            .begin(&position, &Progress::default())
+            .is_none()
+    );
+    stage
+        .client
+        .batch_execute(
+            "ALTER TABLE counters DISABLE TRIGGER ALL; ALTER TABLE counters ENABLE TRIGGER ALL",
+        )
+        .await
+        .unwrap();
+    // The source notices it at its next heartbeat.
+    while !matches!(stage.source.next().await, Signal::Resync(_)) {}
+    assert!(stage.replayer.begin(&position, &stage.progress).is_none());
+}
