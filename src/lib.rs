@@ -30,6 +30,8 @@ pub use pgherald_core::{
     SubscriptionStats, Table, TableName, Timed, Truncated, Updated, WhenNotLive, Windowed,
     WriteToken, cache, group, handler, outbox, supervise, telemetry, trigger,
 };
+#[cfg(feature = "distributor")]
+pub use pgherald_core::{DistributorSource, DistributorSourceBuilder};
 pub use pgherald_macros::{Table, cached};
 
 #[doc(hidden)]

@@ -9,8 +9,9 @@
 )]
 
 mod broken;
+mod cached;
 mod early;
 mod naive;
 mod real;
+mod settings;
 mod sound;
-mod support;

@@ -9,7 +9,7 @@ use pgherald_testkit::coherence::{
 };
 
 use crate::naive::{Flaw, Naive};
-use crate::support::{assert_coherent, check, prolonged};
+use crate::settings::{assert_coherent, check, prolonged};
 
 /// Caches nothing.
 #[derive(Clone)]

@@ -24,6 +24,7 @@ mod handler_faults;
 mod hosts;
 mod lost_changes;
 mod no_silent_gap;
+mod numbers;
 mod pgbouncer;
 mod plain_tokio;
 mod pooler;

@@ -95,3 +95,5 @@ pub use source::{
     Channels, Joined, NotifySource, NotifySourceBuilder, OutboxSource, OutboxSourceBuilder,
     Payloads, PayloadsEnded, Signals, Source, supervise,
 };
+#[cfg(feature = "distributor")]
+pub use source::{DistributorSource, DistributorSourceBuilder};

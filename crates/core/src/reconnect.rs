@@ -72,13 +72,19 @@ impl<F, S> Reconnecting<F, S> {
 
     /// Drops the session, if there is one, and schedules the next attempt. Returns the delay before it.
     pub(crate) fn lost(&mut self, cause: &Error) -> Duration {
+        self.lost_for(cause, Duration::ZERO)
+    }
+
+    /// As [`lost`](Self::lost), if the peer has asked for a delay. It counts up to the longest delay of the backoff.
+    pub(crate) fn lost_for(&mut self, cause: &Error, asked: Duration) -> Duration {
         let now = Instant::now();
         if let Stage::Open { since, .. } = self.stage
             && now - since > self.backoff.ceiling(self.failures)
         {
             self.failures = 0;
         }
-        let delay = self.backoff.delay(self.failures);
+        let asked = asked.min(self.backoff.ceiling(u32::MAX));
+        let delay = self.backoff.delay(self.failures).max(asked);
         self.failures = self.failures.saturating_add(1);
         let attempt = self.failures;
         tracing::debug!(error = %cause.chain(), ?delay, attempt, "not connected, backing off");
@@ -161,6 +167,14 @@ mod tests {
         assert_eq!(reconnecting.session(), None);
         reconnecting.opened(|| ready(Ok(2))).await.unwrap();
         assert!(began.elapsed() >= delay);
+    }
+
+    #[test]
+    fn a_peer_can_delay_the_next_attempt_up_to_the_longest_backoff() {
+        let minute = Duration::from_secs(60);
+        let asked = Duration::from_secs(5);
+        assert_eq!(reconnecting().lost_for(&broken(), asked), asked);
+        assert_eq!(reconnecting().lost_for(&broken(), minute), CAP);
     }
 
     #[tokio::test(start_paused = true)]

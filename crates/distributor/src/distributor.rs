@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::{HttpRequest, web};
 use pgherald_actors::Herald;
 use pgherald_core::__private::host::events::Attaches;
-use pgherald_core::{Channels, Health, Overflow, SubscriptionOptions};
+use pgherald_core::{Channels, Health, Overflow, SubscriptionOptions, TableName};
 use tokio::sync::watch;
 
 use crate::access::{Authority, Grant, Origins};
@@ -176,6 +176,7 @@ impl Shared {
         let grant = self.authorize(request)?;
         grant.require_tables()?;
         let wanted = Wanted::of(request, self.limits.parameters, &grant)?;
+        wanted.check_watched(self.herald.watched())?;
         let continued = self.continued(&wanted, &grant);
         let admission = self.admit(request, transport)?;
         // The source does not wait for queues with this policy, so a slow client delays no other one.
@@ -202,10 +203,14 @@ impl Shared {
     fn continued(&self, wanted: &Wanted, grant: &Grant) -> Option<Continued> {
         let replays = self.replays.as_ref()?;
         let watched = self.herald.watched()?;
-        let mut asked = watched.iter().filter(|table| {
-            let may_receive = grant.require_table(Some(table.schema()), table.name());
-            wanted.includes(table) && may_receive.is_ok()
-        });
+        let permitted = |table: &TableName| {
+            grant
+                .require_table(Some(table.schema()), table.name())
+                .is_ok()
+        };
+        let mut asked = watched
+            .iter()
+            .filter(|table| wanted.includes(table) && permitted(table));
         asked.all(|table| replays.has(table)).then(|| Continued {
             replays: replays.clone(),
             filter: wanted.filter.clone(),

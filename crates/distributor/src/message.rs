@@ -187,14 +187,14 @@ impl Message {
     /// columns are no JSON.
     pub(crate) fn event(event: &Event, columns: Option<&Columns>) -> Option<Self> {
         let forms: Arc<Forms> = attached(event, Arc::default);
-        forms.get(columns, || Self::event_at(event, event.position(), columns))
+        forms.get(columns, || Self::event_at(event, columns, event.position()))
     }
 
     /// The change of a row, for a client to whom it has another position than to others.
     pub(crate) fn event_at(
         event: &Event,
-        position: Option<Position>,
         columns: Option<&Columns>,
+        position: Option<Position>,
     ) -> Option<Self> {
         let keeps = columns.map(|columns| |name: &str| columns.contains(name));
         let keeps = keeps.as_ref().map(|keeps| keeps as &dyn Fn(&str) -> bool);

@@ -48,6 +48,10 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "bad_filter", message)
     }
 
+    pub(crate) fn unknown_table(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "unknown_table", message)
+    }
+
     pub(crate) fn bad_channel(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_channel", message)
     }

@@ -6,8 +6,8 @@
 //!                            └──── Step, one at a time ◄────┘
 //! ```
 //!
-//! Owner: [`Replays`] owns the connections, which exist only once a client has continued. A replay is a task that borrows one. It
-//! reads the next page when the client has taken the previous one, so a slow client costs a connection, but no memory.
+//! Owner: [`Replays`] owns the connections, which exist only once a client has continued. A replay is a task that borrows one for each
+//! page, and reads the next page when the client has taken the previous one. So a slow client costs the others nothing.
 //!
 //! Guarantees:
 //! - A replay has each event after the position that the filter matches, in the order of a source, up to a moment after its
@@ -17,11 +17,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgherald_core::__private::host::outbox::{Position, Progress, Replayer, Seam};
+use pgherald_core::__private::host::outbox::{
+    Position, Progress, Replay, Replayed, Replayer, Seam,
+};
 use pgherald_core::{ConnectConfig, Event, Filter, Result, TableName};
 use tokio::sync::{Semaphore, mpsc};
 
-/// Replays, and so connections, at the same time. Further clients wait.
+/// Pages that are read at the same time, and so connections. Further replays wait.
 const AT_ONCE: usize = 4;
 
 /// The pause before another attempt when the database cannot be reached.
@@ -102,68 +104,62 @@ impl Replays {
 
 impl Shared {
     async fn replay(&self, position: &Position, filter: &Filter, steps: &mpsc::Sender<Step>) {
-        let mut position = position.clone();
-        let Ok(_permit) = self.permits.acquire().await else {
-            return;
-        };
+        let mut replay = None;
         let mut count = 0;
-        loop {
-            match self.attempt(&mut position, filter, steps, &mut count).await {
-                Ok(last) => {
-                    let _ = steps.send(last).await;
-                    return;
-                }
+        let last = loop {
+            let page = match self.page(position, &mut replay).await {
+                Ok(Some(page)) => page,
+                Ok(None) => break Step::Lost,
                 Err(error) if error.is_connection() => {
                     tracing::info!(error = %error.chain(), "replay was interrupted");
                     tokio::time::sleep(PAUSE).await;
+                    continue;
                 }
                 Err(error) => {
                     tracing::warn!(error = %error.chain(), "replay failed: the client reads its state again");
-                    let _ = steps.send(Step::Lost).await;
-                    return;
+                    break Step::Lost;
                 }
+            };
+            count += page.events.len();
+            if page.is_gap || count > self.limit {
+                break Step::Lost;
             }
-        }
+            let matching = page.events.into_iter();
+            let matching: Vec<Event> = matching.filter(|event| filter.matches(event)).collect();
+            if !matching.is_empty() && steps.send(Step::Events(matching)).await.is_err() {
+                return;
+            }
+            if page.is_last {
+                let seam = replay.as_ref().and_then(Replay::seam);
+                break seam.map_or(Step::Lost, Step::End);
+            }
+        };
+        let _ = steps.send(last).await;
     }
 
-    /// Reads from `position` on, and moves it with each page. Returns the last step.
-    async fn attempt(
+    /// Reads a page with a connection that nobody else uses meanwhile. `None` if the position is not valid any more.
+    async fn page(
         &self,
-        position: &mut Position,
-        filter: &Filter,
-        steps: &mpsc::Sender<Step>,
-        count: &mut usize,
-    ) -> Result<Step> {
-        let waiting = self.idle().pop();
-        let mut replayer = match waiting.filter(Replayer::is_usable) {
+        position: &Position,
+        replay: &mut Option<Replay>,
+    ) -> Result<Option<Replayed>> {
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Ok(None);
+        };
+        let idle = self.idle().pop();
+        let mut replayer = match idle.filter(Replayer::is_usable) {
             Some(replayer) => replayer,
             None => Replayer::connect(&self.config).await?,
         };
-        let Some(mut replay) = replayer.begin(position, &self.progress) else {
-            self.idle().push(replayer);
-            return Ok(Step::Lost);
-        };
-        let last = loop {
-            let page = replayer.next(&mut replay).await?;
-            *count += page.events.len();
-            if page.is_gap || *count > self.limit {
-                break Step::Lost;
-            }
-            *position = replay.position();
-            let matching = page
-                .events
-                .into_iter()
-                .filter(|event| filter.matches(event));
-            let matching: Vec<Event> = matching.collect();
-            if !matching.is_empty() && steps.send(Step::Events(matching)).await.is_err() {
-                break Step::Lost;
-            }
-            if page.is_last {
-                break Step::End(replay.seam()?);
-            }
+        if replay.is_none() {
+            *replay = replayer.begin(position, &self.progress);
+        }
+        let page = match replay {
+            Some(replay) => Some(replayer.next(replay).await?),
+            None => None,
         };
         self.idle().push(replayer);
-        Ok(last)
+        Ok(page)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Replayer>> {

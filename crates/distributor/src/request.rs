@@ -18,16 +18,16 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// What a client asks for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
+    /// Narrowed to what the client may receive.
     pub(crate) filter: Filter,
     /// The position to continue from.
     pub(crate) since: Option<String>,
     /// The tables, all of them if empty. Without a schema, those of any schema.
-    tables: Vec<(Option<String>, String)>,
+    tables: Vec<Named>,
 }
 
 impl Wanted {
-    /// Reads a request. Refuses a filter for events that the client may not receive, so that it does not wait for them, and narrows
-    /// the filter to those that it may receive. The header `Last-Event-ID` is newer than the parameter `since` of the same address.
+    /// Reads a request. The header `Last-Event-ID` is newer than the parameter `since` of the same address.
     pub(crate) fn of(
         request: &HttpRequest,
         parameters: usize,
@@ -43,6 +43,8 @@ impl Wanted {
     }
 
     /// Parses a query such as `table=public.users&operation=insert&key=7`.
+    ///
+    /// Refuses a filter for events that the client may not receive, so that a client does not wait for them.
     fn of_query(query: &str, parameters: usize, grant: &Grant) -> Result<Self, Refusal> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|error| Refusal::bad_filter(format!("the query is malformed: {error}")))?;
@@ -104,18 +106,39 @@ impl Wanted {
 
     /// Returns whether the client asks for events of a table.
     pub(crate) fn includes(&self, table: &TableName) -> bool {
-        let mut tables = self.tables.iter();
-        self.tables.is_empty()
-            || tables.any(|(schema, name)| {
-                name == table.name()
-                    && schema
-                        .as_deref()
-                        .is_none_or(|schema| schema == table.schema())
-            })
+        self.tables.is_empty() || self.tables.iter().any(|wanted| is_of(wanted, table))
+    }
+
+    /// Refuses tables that are not watched: the client would wait for their events without end. `watched` is `None` if events of any
+    /// table may arrive.
+    pub(crate) fn check_watched(&self, watched: Option<&[TableName]>) -> Result<(), Refusal> {
+        let Some(watched) = watched else {
+            return Ok(());
+        };
+        let is_watched = |wanted: &&Named| watched.iter().any(|table| is_of(wanted, table));
+        match self.tables.iter().find(|wanted| !is_watched(wanted)) {
+            None => Ok(()),
+            Some((schema, name)) => {
+                let schema = schema
+                    .as_deref()
+                    .map_or(String::new(), |schema| format!("{schema}."));
+                Err(Refusal::unknown_table(format!(
+                    "the distributor does not watch the table {schema}{name}"
+                )))
+            }
+        }
     }
 }
 
-fn table(value: &str) -> Result<(Option<String>, String), Refusal> {
+/// The schema of a table, if it is given, and its name.
+type Named = (Option<String>, String);
+
+fn is_of((schema, name): &Named, table: &TableName) -> bool {
+    let mut schema = schema.iter();
+    name == table.name() && schema.all(|schema| schema == table.schema())
+}
+
+fn table(value: &str) -> Result<Named, Refusal> {
     let (schema, name) = match value.split_once('.') {
         Some((schema, name)) => (Some(schema), name),
         None => (None, value),
@@ -126,7 +149,7 @@ fn table(value: &str) -> Result<(Option<String>, String), Refusal> {
     }
 }
 
-fn with_table(filter: Filter, (schema, name): &(Option<String>, String)) -> Filter {
+fn with_table(filter: Filter, (schema, name): &Named) -> Filter {
     match schema {
         Some(schema) => filter.table(schema, name),
         None => filter.table_in_any_schema(name),
@@ -170,12 +193,14 @@ mod tests {
 
     use super::Wanted;
     use crate::access::Grant;
+    use crate::refusal::Refusal;
+
+    fn wanted(query: &str) -> Result<Wanted, Refusal> {
+        Wanted::of_query(query, 64, &Grant::everything())
+    }
 
     fn matches(query: &str, event: &Event) -> bool {
-        Wanted::of_query(query, 64, &Grant::everything())
-            .unwrap()
-            .filter
-            .matches(event)
+        wanted(query).unwrap().filter.matches(event)
     }
 
     #[test]
@@ -235,7 +260,7 @@ mod tests {
             "table=a&key=",
             &["operation=insert"; 65].join("&"),
         ] {
-            let refusal = Wanted::of_query(query, 64, &Grant::everything()).expect_err(query);
+            let refusal = wanted(query).expect_err(query);
             assert_eq!(refusal.code(), "bad_filter", "{query}");
         }
     }

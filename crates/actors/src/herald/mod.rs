@@ -18,7 +18,7 @@ use pgherald_core::__private::host::outbox::Progress;
 use pgherald_core::group::Connections;
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
-    Caches, ConnectConfig, Error, EventHandler, Filter, Health, ListenerStatus, Result,
+    Caches, ConnectConfig, Error, EventHandler, Filter, Health, ListenerStatus, Result, Source,
     Subscription, SubscriptionId, SubscriptionOptions, TableName,
 };
 use tokio::sync::watch;
@@ -157,6 +157,35 @@ impl Herald {
         Ok(Self::of(Started::new(listener), here.clone(), here))
     }
 
+    /// Starts a herald on a source that [`builder`](Self::builder) does not know, such as a `DistributorSource` on a machine without
+    /// access to the database. The listener and the caches run on a thread of their own.
+    ///
+    /// `tables` are those whose changes the source emits. A cache on another table is then refused, because it would never be
+    /// invalidated. Without any, all caches are accepted.
+    ///
+    /// This does not wait until the source is [live](Self::live). Nothing can be recorded for durable handlers, so
+    /// [`start_durable`](Self::start_durable) fails. Key types of caches are checked by their first event.
+    ///
+    /// # Errors
+    /// If neither an actix system nor a tokio runtime runs on this thread, or a thread cannot be started.
+    pub async fn start_with_source<S: Source>(
+        tables: impl IntoIterator<Item = TableName>,
+        build: impl Fn() -> S + Send + 'static,
+    ) -> Result<Self> {
+        let handlers = match Place::current() {
+            Some(here) => here,
+            None => Place::new("handlers")?,
+        };
+        let caches = Place::new("caches")?;
+        let tables: Vec<TableName> = tables.into_iter().collect();
+        let start = move || Started::new(ListenerActor::new(build));
+        let started = caches.run(start).await?;
+        Ok(Self {
+            watched: (!tables.is_empty()).then_some(tables),
+            ..Self::of(started, caches, handlers)
+        })
+    }
+
     fn of(started: Started, caches: Place, handlers: Place) -> Self {
         Self {
             listener: started.listener,
@@ -182,6 +211,15 @@ impl Herald {
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
+    }
+
+    /// Returns the tables that the program watches. `None` if it also listens to channels of other programs, or made the listener
+    /// itself: the tables of their events are not known.
+    ///
+    /// Subscriptions may receive events of further tables, whose triggers notify the same channel.
+    #[must_use]
+    pub fn watched(&self) -> Option<&[TableName]> {
+        self.watched.as_deref()
     }
 
     /// Waits until the listener is live.
@@ -264,12 +302,6 @@ impl Herald {
             .send(OpenSubscription { filter, options })
             .await
             .map_err(|_| Error::shut_down())?
-    }
-
-    /// Returns the watched tables. `None` if events of other tables may arrive too.
-    #[doc(hidden)]
-    pub fn watched(&self) -> Option<&[TableName]> {
-        self.watched.as_deref()
     }
 
     /// Returns how to continue from a position in the outbox: its database, how far the listener has emitted it, and the tables

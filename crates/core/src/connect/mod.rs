@@ -32,6 +32,8 @@ use tls::Tls;
 use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use session::{NEVER_IDLE_TOO_LONG, refuse_replica};
+#[cfg(feature = "distributor")]
+pub(crate) use tls::system_tls;
 
 /// The half of a connection that must be driven for the client to work.
 pub(crate) type Connection =

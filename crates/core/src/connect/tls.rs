@@ -190,6 +190,19 @@ fn connector(mode: SslMode, roots: &RootCertificates) -> Result<MakeRustlsConnec
     Ok(MakeRustlsConnect::new(client))
 }
 
+/// Returns the configuration for a connection other than to PostgreSQL, whose server is checked against the system's root
+/// certificates.
+#[cfg(feature = "distributor")]
+pub(crate) fn system_tls() -> Result<ClientConfig> {
+    Ok(
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|cause| Error::with_source(ErrorKind::Tls, "cannot set up TLS", cause))?
+            .with_root_certificates(roots_of_system()?)
+            .with_no_client_auth(),
+    )
+}
+
 fn verifier(
     roots: &RootCertificates,
     provider: &Arc<CryptoProvider>,
@@ -232,7 +245,8 @@ fn roots_of_system() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        let message = "the system has no root certificates; give sslrootcert a file";
+        let message =
+            "the system has no root certificates; give sslrootcert a file, or use tls_config()";
         return Err(match found.errors.into_iter().next() {
             Some(cause) => Error::with_source(ErrorKind::Config, message, cause),
             None => Error::new(ErrorKind::Config, message),

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     /// The server refused user name or password, or the
     /// [password provider](crate::ConnectConfig::password_provider) failed. Retryable, because credentials are also corrected
     /// on the server. Check user, password and `pg_hba.conf`.
+    ///
+    /// Also if a distributor refuses the token of a `DistributorSource`.
     Authentication,
     /// An established connection broke or no longer answers. Retryable. If it does not come back, read the server's log.
     Disconnected,
@@ -57,6 +59,9 @@ pub enum ErrorKind {
     /// Retryable. Everything that was read from the database so far must be read again; subscribers get a
     /// [resync](crate::Signal::Resync).
     History,
+    /// A distributor has answered with something other than its messages, or with those of another version. Retryable, because it
+    /// may be replaced. Check that the URL leads to a distributor, and compare the versions.
+    Protocol,
     /// A payload is not an event, or its values do not fit the program's types. Not retryable. Check which other program writes
     /// to the channel, or the types.
     Decode,
@@ -95,7 +100,10 @@ impl ErrorKind {
                 true,
                 "check that the server runs and that host and port are right",
             ),
-            Self::Authentication => (true, "check user, password and pg_hba.conf"),
+            Self::Authentication => (
+                true,
+                "check user, password and pg_hba.conf; if a distributor has refused the connection, its token",
+            ),
             Self::Disconnected => (
                 true,
                 "do nothing if the connection comes back; otherwise look at the server's log",
@@ -119,6 +127,10 @@ impl ErrorKind {
             Self::History => (
                 true,
                 "if the database was restored, do nothing: subscribers resync by themselves; otherwise check whether a sequence in schema pgherald was reset",
+            ),
+            Self::Protocol => (
+                true,
+                "check that the URL leads to a distributor of pgherald, and compare the versions of both programs",
             ),
             Self::Decode => (false, "check which other program writes to this channel"),
             Self::Parked => (
@@ -160,6 +172,7 @@ impl fmt::Display for ErrorKind {
             Self::Replica => "server is a replica",
             Self::Triggers => "triggers missing or outdated",
             Self::History => "history of the outbox changed",
+            Self::Protocol => "unexpected answer",
             Self::Decode => "cannot decode",
             Self::Parked => "too many parked events",
             Self::Query => "statement failed",

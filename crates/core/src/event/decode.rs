@@ -5,6 +5,9 @@
 //! Without `schema` and `keys` the event is about the whole table. So payloads of PGCacheWatch's triggers decode as well.
 //! Unknown fields are ignored.
 //!
+//! Events that a distributor forwards (see `encode`) may have more fields: `channel`, because they do not arrive on it, and
+//! `outbox_id`, `old_columns` and `changed`, which only rows of the outbox have.
+//!
 //! A [`Decoder`] remembers tables and channels, so that their names are allocated once and compared by pointer downstream.
 
 use std::borrow::Cow;
@@ -18,7 +21,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::clock::Clock;
-use super::{Event, Head, Relation, RowKey};
+use super::{Event, Head, Record, Relation, RowKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
 use crate::operation::Operation;
@@ -70,8 +73,19 @@ struct Payload<'a> {
     #[serde(borrow, default)]
     types: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    columns: Option<Vec<Option<&'a RawValue>>>,
+    columns: PerRow<&'a RawValue>,
+    #[serde(borrow, default)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(default)]
+    outbox_id: Option<i64>,
+    #[serde(borrow, default)]
+    old_columns: PerRow<&'a RawValue>,
+    #[serde(default)]
+    changed: PerRow<Vec<String>>,
 }
+
+/// A field with an element for each row, or without any.
+type PerRow<T> = Option<Vec<Option<T>>>;
 
 impl Payload<'_> {
     fn check_version(&self) -> Result<(), String> {
@@ -83,16 +97,62 @@ impl Payload<'_> {
         }
     }
 
-    /// Checks that there are columns for each row, or none at all.
-    fn check_columns(&self) -> Result<(), &'static str> {
-        let rows = match &self.keys {
-            Keys::Unknown => 0,
-            Keys::One(_) => 1,
-            Keys::Many(keys) => keys.len(),
+    /// Checks that there is an element for each row, or none at all.
+    fn check_rows(&self) -> Result<(), String> {
+        let fits = |length| match &self.keys {
+            Keys::Unknown => length <= 1,
+            Keys::One(_) => length == 1,
+            Keys::Many(keys) => length == keys.len(),
         };
-        match &self.columns {
-            Some(columns) if columns.len() != rows => Err("the numbers of keys and columns differ"),
-            _ => Ok(()),
+        for (name, length) in [
+            ("columns", self.columns.as_ref().map(Vec::len)),
+            ("old_columns", self.old_columns.as_ref().map(Vec::len)),
+            ("changed", self.changed.as_ref().map(Vec::len)),
+        ] {
+            if !length.is_none_or(fits) {
+                return Err(format!("the numbers of keys and {name} differ"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a payload has arrived.
+struct Arrived<'a> {
+    /// `None` if the payload itself names it.
+    channel: Option<&'a str>,
+    backend_pid: i32,
+    received_at: SystemTime,
+}
+
+/// The fields that differ between the rows of a payload, in the order of the rows.
+struct Rows<C, O> {
+    columns: C,
+    old_columns: C,
+    changed: O,
+    outbox_id: Option<i64>,
+}
+
+impl<'a, C, O> Rows<C, O>
+where
+    C: Iterator<Item = Option<&'a RawValue>>,
+    O: Iterator<Item = Option<Vec<String>>>,
+{
+    /// Makes the event of the next row.
+    fn event(&mut self, head: Arc<Head>, key: Option<RowKey>) -> Event {
+        let text = |json: &RawValue| Arc::from(json.get());
+        let record = Record {
+            id: self.outbox_id,
+            old_columns: self.old_columns.next().flatten().map(text),
+            changed: self.changed.next().flatten(),
+            span: None,
+        };
+        Event {
+            head,
+            key,
+            columns: self.columns.next().flatten().map(text),
+            record: record.is_some().then(|| Arc::new(record)),
+            attachment: None,
         }
     }
 }
@@ -125,55 +185,77 @@ impl Decoder {
         received_at: SystemTime,
         events: &mut Vec<Event>,
     ) -> Result<()> {
-        let refuse = |cause: Box<dyn StdError + Send + Sync>| {
+        let refuse = |cause| {
             let shown = excerpt(payload);
             let message = format!("payload on channel {channel:?} is not an event: {shown}");
             Error::with_source(ErrorKind::Decode, message, cause)
         };
-        let fields: Payload<'_> =
-            serde_json::from_str(payload).map_err(|cause| refuse(cause.into()))?;
-        fields
-            .check_version()
-            .map_err(|cause| refuse(cause.into()))?;
-        let sent_at = self.clock.read(&fields.sent_at).map_err(refuse)?;
-        fields
-            .check_columns()
-            .map_err(|cause| refuse(cause.into()))?;
-        let relation = self
-            .relation(channel, &fields)
-            .map_err(|cause| refuse(cause.into()))?;
+        let arrived = Arrived {
+            channel: Some(channel),
+            backend_pid,
+            received_at,
+        };
+        self.read(payload, &arrived, events).map_err(refuse)
+    }
+
+    /// Appends the event of a payload that a distributor forwards.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    #[cfg(any(test, feature = "distributor"))]
+    pub(crate) fn decode_forwarded(
+        &mut self,
+        payload: &str,
+        received_at: SystemTime,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let refuse = |cause| {
+            let message = format!("a forwarded payload is not an event: {}", excerpt(payload));
+            Error::with_source(ErrorKind::Decode, message, cause)
+        };
+        let arrived = Arrived {
+            channel: None,
+            backend_pid: 0,
+            received_at,
+        };
+        self.read(payload, &arrived, events).map_err(refuse)
+    }
+
+    fn read(
+        &mut self,
+        payload: &str,
+        arrived: &Arrived<'_>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        let fields: Payload<'_> = serde_json::from_str(payload)?;
+        fields.check_version()?;
+        let sent_at = self.clock.read(&fields.sent_at)?;
+        fields.check_rows()?;
+        let named = fields.channel.as_deref().unwrap_or(ChannelName::DEFAULT);
+        let relation = self.relation(arrived.channel.unwrap_or(named), &fields)?;
         let head = Arc::new(Head {
             relation,
             operation: fields.operation,
             sent_at,
-            received_at,
+            received_at: arrived.received_at,
             transaction_id: fields.xid,
-            backend_pid,
+            backend_pid: arrived.backend_pid,
         });
-        let mut columns = fields.columns.into_iter().flatten();
-        let mut columns = || columns.next().flatten().map(|json| Arc::from(json.get()));
+        let mut rows = Rows {
+            columns: fields.columns.into_iter().flatten(),
+            old_columns: fields.old_columns.into_iter().flatten(),
+            changed: fields.changed.into_iter().flatten(),
+            outbox_id: fields.outbox_id,
+        };
         match fields.keys {
-            Keys::Unknown => events.push(Event {
-                head,
-                key: None,
-                columns: None,
-                record: None,
-                attachment: None,
-            }),
-            Keys::One(key) => events.push(Event {
-                head,
-                key: Some(key),
-                columns: columns(),
-                record: None,
-                attachment: None,
-            }),
-            Keys::Many(keys) => events.extend(keys.into_iter().map(|key| Event {
-                head: Arc::clone(&head),
-                key: Some(key),
-                columns: columns(),
-                record: None,
-                attachment: None,
-            })),
+            Keys::Unknown => events.push(rows.event(head, None)),
+            Keys::One(key) => events.push(rows.event(head, Some(key))),
+            Keys::Many(keys) => {
+                events.extend(
+                    keys.into_iter()
+                        .map(|key| rows.event(Arc::clone(&head), Some(key))),
+                );
+            }
         }
         Ok(())
     }
@@ -236,14 +318,17 @@ impl Decoder {
     }
 }
 
-/// Returns the beginning of a payload, for error messages.
-fn excerpt(payload: &str) -> String {
+/// Returns the beginning of a text from outside, in quotes and on one line, for error messages.
+pub(crate) fn excerpt(payload: &str) -> String {
     let mut end = payload.len().min(EXCERPT_BYTES);
     while !payload.is_char_boundary(end) {
         end -= 1;
     }
-    let more = if end < payload.len() { "…" } else { "" };
-    format!("{:?}{more} ({} bytes)", &payload[..end], payload.len())
+    let shown = &payload[..end];
+    match payload.len() {
+        length if length > end => format!("{shown:?}… ({length} bytes)"),
+        _ => format!("{shown:?}"),
+    }
 }
 
 impl<'de> Deserialize<'de> for Keys {
@@ -361,6 +446,8 @@ mod tests {
             r#"{"v":2,"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z"}"#,
             r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","keys":[{}]}"#,
             r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","keys":[1],"columns":[]}"#,
+            r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","keys":[1],"old_columns":[{},{}]}"#,
+            r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","changed":[["a"],["a"]]}"#,
             r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","key":7,"keys":[1]}"#,
             &format!("{{{}", "ü".repeat(3_990)),
         ];

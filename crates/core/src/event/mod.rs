@@ -32,6 +32,8 @@ pub(crate) use attachment::with_room;
 pub use builder::{ColumnType, EventBuilder};
 pub(crate) use column::{ColumnValue, column_value};
 pub(crate) use decode::Decoder;
+#[cfg(feature = "distributor")]
+pub(crate) use decode::excerpt;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
 pub(crate) use key::{same_key, same_row};
 pub use key_text::{CaselessText, PaddedText};
@@ -61,6 +63,12 @@ pub(crate) struct Record {
     pub(crate) changed: Option<Vec<String>>,
     /// The difference that a source has read it in.
     pub(crate) span: Option<Arc<Span>>,
+}
+
+impl Record {
+    fn is_some(&self) -> bool {
+        self.id.is_some() || self.old_columns.is_some() || self.changed.is_some()
+    }
 }
 
 /// The part that all events of one statement share.

@@ -61,7 +61,7 @@ impl Lineage {
             && newest.is_some_and(|newest| runs.iter().any(|run| digits(run) == *newest))
     }
 
-    pub(super) fn at(&self, cursor: Cursor) -> Position {
+    fn at(&self, cursor: Cursor) -> Position {
         Position {
             identity: self.identity.clone(),
             run: self.runs.last().cloned().unwrap_or_default(),

@@ -69,8 +69,12 @@ impl Replayer {
     ///
     /// # Errors
     /// If the connection is lost; the replayer is then of no use any more. Of kind [`ErrorKind::History`] if the position is ahead
-    /// of the outbox.
+    /// of the outbox, or another connection began the replay on a server with another history.
     pub async fn next(&mut self, replay: &mut Replay) -> Result<Replayed> {
+        if !replay.lineage.is_of(&self.history) {
+            let message = "the server has another history than the one that the replay began on";
+            return Err(Error::new(ErrorKind::History, message));
+        }
         let before = replay.cursor.clone();
         let page = self.reader.rows(&before, &Share::all(), None, PAGE).await?;
         let span = Span::between(Arc::clone(&replay.lineage), &before, &page.cursor);
@@ -95,23 +99,11 @@ impl Replayer {
 }
 
 impl Replay {
-    /// Returns the position after what was read so far.
+    /// Returns where the replay ends. `None` until its last part was read.
     #[must_use]
-    pub fn position(&self) -> Position {
-        self.lineage.at(self.cursor.clone())
-    }
-
-    /// Returns where the replay ends, after its last part.
-    ///
-    /// # Errors
-    /// If the replay has not been read to its end.
-    pub fn seam(&self) -> Result<Seam> {
-        match self.cursor.reading {
-            None => Ok(Seam::new(
-                Arc::clone(&self.lineage),
-                self.cursor.done.clone(),
-            )),
-            Some(_) => Err(Error::new(ErrorKind::Config, "the replay has not ended")),
-        }
+    pub fn seam(&self) -> Option<Seam> {
+        let has_ended = self.cursor.reading.is_none();
+        let seam = || Seam::new(Arc::clone(&self.lineage), self.cursor.done.clone());
+        has_ended.then(seam)
     }
 }

@@ -2,14 +2,19 @@
 //!
 //! A [`Source`] reconnects by itself, forever, and emits only [`Signal`]s, so nothing downstream depends on the kind of
 //! source. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads the outbox, and [`Joined`] combines two sources.
+//! `DistributorSource` reads a distributor, on machines without access to the database.
 //!
-//! A source outside this crate implements [`Source`] under the contract of [`Signal`], and is run by [`supervise`](supervise())
-//! or by the actors' `ListenerActor`. `HeraldBuilder` and `pgherald watch` know only the two built-in kinds.
+//! A source outside this crate implements [`Source`] under the contract of [`Signal`]. It is run by [`supervise`](supervise()),
+//! by the actors' `ListenerActor`, or by `Herald::start_with_source`. `HeraldBuilder` and `pgherald watch` know only the two
+//! kinds that read PostgreSQL.
 //!
 //! Shared modules: `options` (settings), `wire` (the connection), `listen`, `heartbeat`, `watcher` (checks the triggers), and
-//! `drift` (changes of triggers and tables). `channels` adds channels to a notify source while it runs. The crate's `reconnect` decides when to connect again.
+//! `drift` (changes of triggers and tables). `channels` adds channels to a notify source while it runs. The crate's `reconnect`
+//! decides when to connect again.
 
 mod channels;
+#[cfg(feature = "distributor")]
+mod distributor;
 mod drift;
 mod heartbeat;
 mod joined;
@@ -26,6 +31,8 @@ use std::future::Future;
 use crate::signal::Signal;
 
 pub use channels::{Channels, Payloads, PayloadsEnded};
+#[cfg(feature = "distributor")]
+pub use distributor::{DistributorSource, DistributorSourceBuilder};
 pub use joined::Joined;
 pub use notify::{NotifySource, NotifySourceBuilder};
 pub use outbox::{OutboxSource, OutboxSourceBuilder};

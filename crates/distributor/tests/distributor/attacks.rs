@@ -357,7 +357,7 @@ async fn names_and_headers_cannot_be_injected() {
     ] {
         match status {
             101 => drop(scene.ws(path).await),
-            _ => assert_eq!(scene.refused_ws(path, "").await, status, "{path}"),
+            _ => assert_eq!(scene.refused_ws(path, &[]).await, status, "{path}"),
         }
     }
     for query in [
@@ -395,7 +395,8 @@ async fn a_tenant_learns_nothing_of_the_rows_of_another() {
         builder.access(access).limits(limits)
     })
     .await;
-    let headers = header(&token);
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", &*bearer)];
     let mut own = scene.try_ws_with("/v1/ws", &headers).await.unwrap();
     own.live().await;
     // More rows of another tenant than the queue has places: they must not count as missed.
@@ -424,54 +425,5 @@ async fn a_tenant_learns_nothing_of_the_rows_of_another() {
     scene.insert(7, "a", "own").await;
     let message = by_key.message().await;
     assert!(message.contains("own"), "{message}");
-    scene.end().await;
-}
-
-#[actix_web::test]
-async fn a_tenant_that_resumes_receives_nothing_of_another() {
-    let json =
-        r#"{"tables":[{"table":"public.users","columns":["note"],"rows":{"tenant":["a"]}}]}"#;
-    let (token, line) = token("a", json);
-    let file = File::new("resume", &line);
-    let access = Access::new().tokens(file.path()).unwrap();
-    let server = Postgres::shared().await.unwrap();
-    let database = server.create_database().await.unwrap();
-    let scene = Scene::recorded_with(database, |builder| builder.access(access)).await;
-    let headers = header(&token);
-    let mut first = scene.try_ws_with("/v1/ws", &headers).await.unwrap();
-    first.live().await;
-    scene.insert(1, "a", "the first").await;
-    let message: serde_json::Value = serde_json::from_str(&first.message().await).unwrap();
-    let since = message["id"].as_str().unwrap().to_owned();
-    drop(first);
-    scene.insert(2, "b", "of b").await;
-    scene
-        .sql("UPDATE users SET note = 'of b again' WHERE id = 2")
-        .await;
-    scene.sql("INSERT INTO secrets VALUES (1, 'a')").await;
-    scene.sql("DELETE FROM users WHERE id = 2").await;
-    scene.insert(3, "a", "the second").await;
-    let path = format!("/v1/ws?since={since}");
-    let mut again = scene.try_ws_with(&path, &headers).await.unwrap();
-    let mut seen = Vec::new();
-    loop {
-        let message = again.message().await;
-        assert!(
-            !message.contains("of b") && !message.contains("tenant"),
-            "{message}"
-        );
-        let is_event = message.starts_with(r#"{"type":"event""#);
-        if is_event {
-            seen.push(message.clone());
-        }
-        if message.contains("the second") {
-            break;
-        }
-    }
-    assert_eq!(seen.len(), 1, "{seen:?}");
-    for query in ["column.tenant=b", "table=secrets"] {
-        let path = format!("/v1/ws?since={since}&{query}");
-        assert_eq!(scene.refused_ws(&path, &headers).await, 403);
-    }
     scene.end().await;
 }

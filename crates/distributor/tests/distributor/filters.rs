@@ -16,7 +16,6 @@ async fn clients_receive_only_what_their_filters_match() {
         ("?operation=delete&table=users", vec![2]),
         ("?column.tenant=a", vec![1, 1]),
         ("?column.tenant=b&operation=insert", vec![2]),
-        ("?table=orders", vec![]),
     ] {
         let mut ws = scene.ws(&format!("/v1/ws{query}")).await;
         ws.live().await;
@@ -60,6 +59,22 @@ async fn bad_filters_are_refused_with_their_cause() {
             "{query}: {body}"
         );
         assert!(!body.contains('\n'), "{body}");
+    }
+    scene.end().await;
+}
+
+#[actix_web::test]
+async fn tables_that_are_not_watched_are_refused_by_name() {
+    let scene = Scene::new(Limits::default()).await;
+    for (query, name) in [
+        ("table=orders", "orders"),
+        ("table=users&table=app.users", "app.users"),
+    ] {
+        let (status, body) = scene.get(&format!("/v1/events?{query}")).await;
+        let expected = format!(
+            r#"{{"error":{{"code":"unknown_table","message":"the distributor does not watch the table {name}"}}}}"#
+        );
+        assert_eq!((status, body), (400, expected), "{query}");
     }
     scene.end().await;
 }

@@ -18,12 +18,12 @@ async fn up_answers_without_a_client() {
 #[actix_web::test]
 async fn other_channels_and_bad_names_are_refused_before_anything_is_listened_to() {
     let scene = Scene::new(Limits::default()).await;
-    assert_eq!(scene.refused_ws("/pgpubsub/secret", "").await, 403);
-    assert_eq!(scene.refused_ws("/pgpubsub/%20c", "").await, 403);
+    assert_eq!(scene.refused_ws("/pgpubsub/secret", &[]).await, 403);
+    assert_eq!(scene.refused_ws("/pgpubsub/%20c", &[]).await, 403);
     let long = format!("/pgpubsub/{}", "c".repeat(64));
-    assert_eq!(scene.refused_ws(&long, "").await, 400);
-    assert_eq!(scene.refused_ws("/pgpubsub/c%00", "").await, 400);
-    assert_eq!(scene.refused_ws("/pgpubsub/", "").await, 404);
+    assert_eq!(scene.refused_ws(&long, &[]).await, 400);
+    assert_eq!(scene.refused_ws("/pgpubsub/c%00", &[]).await, 400);
+    assert_eq!(scene.refused_ws("/pgpubsub/", &[]).await, 404);
     assert_eq!(scene.get("/pgpubsub/c").await.0, 426);
     assert_eq!(scene.get("/v1/ws").await.0, 426);
     let upgrade = "upgrade: websocket\r\n";
@@ -44,7 +44,7 @@ async fn clients_beyond_the_limit_are_refused_until_others_leave() {
     let first = scene.ws("/pgpubsub/c").await;
     let _second = scene.ws("/v1/ws").await;
     for path in ["/pgpubsub/c", "/v1/ws"] {
-        assert_eq!(scene.refused_ws(path, "").await, 429);
+        assert_eq!(scene.refused_ws(path, &[]).await, 429);
     }
     let (status, body) = scene.get("/v1/events").await;
     assert_eq!(status, 429);

@@ -89,7 +89,7 @@ impl Account {
     }
 
     async fn read_to(&mut self, client: &mut Client, kind: &str) {
-        while self.read(client).await != kind {}
+        soon(kind, async { while self.read(client).await != kind {} }).await;
     }
 
     fn take(&mut self) -> (Vec<String>, Vec<i64>) {
@@ -224,10 +224,10 @@ async fn a_position_that_is_not_valid_any_more_is_a_resync() {
     assert_eq!(log, words(&lost), "beyond the limit");
 
     // The source has noticed that the triggers were altered, or will while the client is connected.
-    let mut watching = Client::connect(&scene, Kind::Ws, "", None).await;
     for is_noticed in [true, false] {
-        let valid = account.position.clone().unwrap();
+        let mut watching = Client::connect(&scene, Kind::Ws, "", None).await;
         account.read_to(&mut watching, "live").await;
+        let valid = account.position.clone().unwrap();
         account.take();
         scene
             .sql("ALTER TABLE users DISABLE TRIGGER ALL; ALTER TABLE users ENABLE TRIGGER ALL")

@@ -27,12 +27,11 @@ pub(crate) async fn soon<T>(what: impl Debug, future: impl Future<Output = T>) -
     outcome.unwrap_or_else(|_| panic!("{what:?} did not happen within {DEADLINE:?}"))
 }
 
-fn spec() -> TriggerSpec {
-    TriggerSpec::new(TableName::new("public", "users").unwrap()).columns(["tenant", "note"])
+fn spec(table: &str) -> TriggerSpec {
+    TriggerSpec::new(TableName::new("public", table).unwrap())
 }
 
-/// A distributor of the tables `users` and `secrets` and of the channels `c*`. The table `hidden` notifies the same channel, and the
-/// herald does not watch it.
+/// A distributor of the tables `users` and `secrets` and of the channels `c*`.
 pub(crate) struct Scene {
     pub(crate) database: String,
     pub(crate) client: Client,
@@ -52,7 +51,7 @@ impl Scene {
 
     /// A scene whose table is announced.
     pub(crate) async fn on(database: String, limits: Limits) -> Self {
-        Self::watching(database, spec(), |builder| builder.limits(limits)).await
+        Self::watching(database, false, |builder| builder.limits(limits)).await
     }
 
     /// A scene whose distributor is configured by `configure`.
@@ -60,30 +59,22 @@ impl Scene {
         database: String,
         configure: impl FnOnce(DistributorBuilder) -> DistributorBuilder,
     ) -> Self {
-        Self::watching(database, spec(), configure).await
+        Self::watching(database, false, configure).await
     }
 
-    /// As [`with`](Self::with). The tables are recorded in the outbox.
-    pub(crate) async fn recorded_with(
-        database: String,
-        configure: impl FnOnce(DistributorBuilder) -> DistributorBuilder,
-    ) -> Self {
-        Self::watching(database, spec().outbox(), configure).await
-    }
-
-    /// A scene whose table is recorded in the outbox.
+    /// A scene whose tables are recorded in the outbox.
     pub(crate) async fn recorded(limits: Limits) -> Self {
         let server = Postgres::shared().await.unwrap();
         Self::recorded_on(server.create_database().await.unwrap(), limits).await
     }
 
     pub(crate) async fn recorded_on(database: String, limits: Limits) -> Self {
-        Self::recorded_with(database, |builder| builder.limits(limits)).await
+        Self::watching(database, true, |builder| builder.limits(limits)).await
     }
 
     async fn watching(
         database: String,
-        spec: TriggerSpec,
+        is_recorded: bool,
         configure: impl FnOnce(DistributorBuilder) -> DistributorBuilder,
     ) -> Self {
         let config: ConnectConfig = database.parse().unwrap();
@@ -91,23 +82,18 @@ impl Scene {
         client
             .batch_execute(
                 "CREATE TABLE IF NOT EXISTS users (id bigint PRIMARY KEY, tenant text, note text);
-                 CREATE TABLE IF NOT EXISTS secrets (id bigint PRIMARY KEY, tenant text);
-                 CREATE TABLE IF NOT EXISTS hidden (id bigint PRIMARY KEY)",
+                 CREATE TABLE IF NOT EXISTS secrets (id bigint PRIMARY KEY, tenant text)",
             )
             .await
             .unwrap();
-        let is_recorded = spec.is_outbox();
-        let of = |name: &str| {
-            let spec = TriggerSpec::new(TableName::new("public", name).unwrap());
-            if is_recorded { spec.outbox() } else { spec }
-        };
-        pgherald_core::trigger::install(&client, &[of("hidden")])
-            .await
-            .unwrap();
+        let (mut spec, mut secrets) = (spec("users").columns(["tenant", "note"]), spec("secrets"));
+        if is_recorded {
+            (spec, secrets) = (spec.outbox(), secrets.outbox());
+        }
         let channels = Channels::new();
         let herald = Herald::builder(config.application_name("distributor"))
             .watch_with(spec)
-            .watch_with(of("secrets").columns(["tenant"]))
+            .watch_with(secrets.columns(["tenant"]))
             .install_triggers()
             .source(|source| {
                 source
@@ -173,15 +159,22 @@ impl Scene {
 
     /// Connects a WebSocket, or returns the status with which it was refused.
     pub(crate) async fn try_ws(&self, path: &str) -> Result<Socket, u16> {
-        self.try_ws_with(path, "").await
+        self.try_ws_with(path, &[]).await
     }
 
-    /// As [`try_ws`](Self::try_ws), with these headers.
-    pub(crate) async fn try_ws_with(&self, path: &str, headers: &str) -> Result<Socket, u16> {
+    /// Connects a WebSocket with these headers.
+    pub(crate) async fn try_ws_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Socket, u16> {
         let upgrade = "upgrade: websocket\r\nsec-websocket-version: 13\r\n\
-                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-        let headers = format!("{upgrade}{headers}");
-        let (status, _, stream) = self.send("GET", path, "upgrade", &headers).await;
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nconnection: upgrade\r\n";
+        let lines = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"));
+        let headers: String = std::iter::once(upgrade.to_owned()).chain(lines).collect();
+        let (status, _, stream) = self.send("GET", path, &headers).await;
         match status {
             101 => {
                 assert!(stream.buffer().is_empty(), "{path}: frames with the head");
@@ -194,7 +187,7 @@ impl Scene {
     }
 
     /// The status with which a WebSocket is refused.
-    pub(crate) async fn refused_ws(&self, path: &str, headers: &str) -> u16 {
+    pub(crate) async fn refused_ws(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
         match self.try_ws_with(path, headers).await {
             Err(status) => status,
             Ok(_) => panic!("{path} was accepted"),
@@ -219,6 +212,7 @@ impl Scene {
         self.sse_with(path, "").await
     }
 
+    /// Starts a stream of Server-Sent Events with these headers.
     pub(crate) async fn sse_with(&self, path: &str, headers: &str) -> Events {
         let (status, head, lines) = self.request(path, headers).await;
         assert_eq!(status, 200, "{head}");
@@ -232,14 +226,14 @@ impl Scene {
         path: &str,
         headers: &str,
     ) -> (u16, String, BufReader<TcpStream>) {
-        self.send("GET", path, "close", headers).await
+        self.send("GET", path, headers).await
     }
 
+    /// As [`request`](Self::request), with a method. The server closes the connection unless the headers have another wish.
     pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
-        connection: &str,
         headers: &str,
     ) -> (u16, String, BufReader<TcpStream>) {
         let socket = TcpSocket::new_v4().unwrap();
@@ -247,12 +241,12 @@ impl Scene {
         socket.set_recv_buffer_size(1 << 16).unwrap();
         let address = ([127, 0, 0, 1], self.port).into();
         let mut stream = socket.connect(address).await.unwrap();
-        let host = match headers.contains("host: ") {
+        let close = match headers.contains("connection: ") {
             true => "",
-            false => "host: localhost\r\n",
+            false => "connection: close\r\n",
         };
         let request =
-            format!("{method} {path} HTTP/1.1\r\n{host}connection: {connection}\r\n{headers}\r\n");
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{close}{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         // The head is read byte by byte, because the rest may not be lines.
         let mut lines = BufReader::with_capacity(1, stream);

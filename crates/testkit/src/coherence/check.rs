@@ -9,9 +9,10 @@ use pgherald_core::__private::host::events::{Split, Watches};
 use pgherald_core::NotifySourceBuilder;
 use pgherald_core::trigger::TriggerSpec;
 
+use super::faults::Custom;
 use super::followers::Followers;
 use super::settings::{NotLive, Settings};
-use super::stage::{MakeListener, Stage};
+use super::stage::{MakeListener, Stage, source};
 use super::{CoherenceContext, CoherenceReport, Fault, Subject, lifecycle};
 use crate::Error;
 
@@ -25,6 +26,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub struct CoherenceCheck {
     settings: Settings,
     listener: MakeListener,
+    custom: Option<Custom>,
 }
 
 impl Default for CoherenceCheck {
@@ -39,7 +41,8 @@ impl CoherenceCheck {
     pub fn new() -> Self {
         Self {
             settings: Settings::default(),
-            listener: Box::new(of_either_mode),
+            listener: on_the_source(of_either_mode),
+            custom: None,
         }
     }
 
@@ -95,6 +98,32 @@ impl CoherenceCheck {
                 self.settings.kinds.push(kind);
             }
         }
+        self
+    }
+
+    /// Adds faults of something between the database and the listener, such as a distributor. They are injected like the others.
+    ///
+    /// `inject` gets the name of the fault to inject, or `None` to end all of them: it then waits until everything runs again. A
+    /// fault lasts until then, and the listener must not stay live.
+    pub fn custom_faults<I, E>(
+        mut self,
+        names: impl IntoIterator<Item = &'static str>,
+        inject: impl Fn(Option<&'static str>) -> I + 'static,
+    ) -> Self
+    where
+        I: Future<Output = Result<(), E>> + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let names = names.into_iter().map(Fault::Custom);
+        self.settings.kinds.extend(names);
+        self.custom = Some(Box::new(move |fault| {
+            let outcome = inject(fault);
+            Box::pin(async move {
+                let failed = || fault.unwrap_or("the end of custom faults");
+                let cannot = format!("cannot inject {}", failed());
+                outcome.await.map_err(Error::during(cannot))
+            })
+        }));
         self
     }
 
@@ -160,6 +189,17 @@ impl CoherenceCheck {
         mut self,
         make: impl FnOnce(NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> + 'static,
     ) -> Self {
+        self.listener = on_the_source(make);
+        self
+    }
+
+    /// Sets the function that makes the listener, from the URL of the database and the triggers of the table. For example, to
+    /// listen through another process. The connection behind the listener must use this URL, on which faults act, and should detect
+    /// faults and reconnect within a second.
+    pub fn listener_at(
+        mut self,
+        make: impl FnOnce(&str, TriggerSpec) -> pgherald_core::Result<ListenerActor> + 'static,
+    ) -> Self {
         self.listener = Box::new(make);
         self
     }
@@ -179,7 +219,8 @@ impl CoherenceCheck {
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
         // Boxed, because these futures are large and would be a part of the test's future.
-        let stage = Box::pin(Stage::set_up(self.settings.checked()?, self.listener)).await?;
+        let stage = Stage::set_up(self.settings.checked()?, self.listener, self.custom);
+        let stage = Box::pin(stage).await?;
         // Before the cache is registered: it must apply events first even if the handlers have subscribed earlier.
         let followers = match stage.run.settings.handlers {
             true => Some(Followers::start(&stage).await?),
@@ -191,6 +232,12 @@ impl CoherenceCheck {
         stage.live().await?;
         Box::pin(lifecycle::run(stage, subject, followers)).await
     }
+}
+
+fn on_the_source(
+    make: impl FnOnce(NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> + 'static,
+) -> MakeListener {
+    Box::new(|url, spec| make(source(url)?.watch(spec)))
 }
 
 fn of_either_mode(source: NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> {

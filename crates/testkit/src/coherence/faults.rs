@@ -1,21 +1,21 @@
 //! The faults of a check.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use tokio::time::{sleep, timeout};
 
 use super::clients::Clients;
+use super::report::Rule;
 use super::run::Run;
 use super::writer::{RAISE, acknowledge};
 use crate::{Error, FaultProxy, Postgres};
 
 /// The listener's `application_name`.
 pub(super) const LISTENER: &str = "coherence-listener";
-
-/// The longest time until the listener notices a fault.
-const DETECTION_LIMIT: Duration = Duration::from_secs(2);
 
 /// The number of events in a flood. A queue takes any batch of the source as a whole, so this is more than one batch.
 const FLOOD: i64 = 1_200;
@@ -43,10 +43,12 @@ pub enum Fault {
     Stall,
     /// A transaction changes so many rows that a short queue overflows.
     Overflow,
+    /// A fault that the check was [given](super::CoherenceCheck::custom_faults), by its name.
+    Custom(&'static str),
 }
 
 impl Fault {
-    /// All faults.
+    /// All faults that a check can inject by itself.
     pub const ALL: [Self; 8] = [
         Self::TerminateListener,
         Self::TerminateAll,
@@ -70,13 +72,19 @@ impl fmt::Display for Fault {
             Self::Refuse => "refuse",
             Self::Stall => "stall",
             Self::Overflow => "overflow",
+            Self::Custom(name) => name,
         })
     }
 }
 
+/// Injects the custom fault of a name, or ends all of them.
+pub(super) type Custom =
+    Box<dyn Fn(Option<&'static str>) -> Pin<Box<dyn Future<Output = Result<(), Error>>>>>;
+
 pub(super) struct FaultInjector<'a> {
     pub(super) server: &'a Postgres,
     pub(super) proxy: &'a FaultProxy,
+    pub(super) custom: Option<&'a Custom>,
     pub(super) random: fastrand::Rng,
     /// The remaining faults of the current round.
     pub(super) round: Vec<Fault>,
@@ -139,6 +147,13 @@ impl FaultInjector<'_> {
             }
             Fault::Stall => self.proxy.stall(),
             Fault::Overflow => return Ok(self.flood(run, clients).await),
+            Fault::Custom(name) => match self.custom {
+                Some(custom) => custom(Some(name)).await?,
+                None => {
+                    let message = format!("the check was not given the fault {name}");
+                    return Err(Error::new(message));
+                }
+            },
         }
         Ok(true)
     }
@@ -146,22 +161,32 @@ impl FaultInjector<'_> {
     /// Ends the fault. Lost connections stay lost.
     pub(super) async fn repair(&self) -> Result<(), Error> {
         self.proxy.resume();
-        self.server.start_again().await
+        self.server.start_again().await?;
+        match self.custom {
+            Some(custom) => custom(None).await,
+            None => Ok(()),
+        }
     }
 
-    /// Waits while a fault lasts: not at all, for a moment, or until the listener has noticed it.
+    /// Waits while a fault lasts: not at all, for a moment, or until the listener has noticed it. A listener that does not notice it
+    /// would let caches answer for as long as the fault lasts.
     pub(super) async fn keep(&mut self, fault: Fault, run: &Run) {
         let detection = match fault {
             Fault::Overflow => return,
             // These do not last.
             Fault::TerminateListener | Fault::TerminateAll | Fault::Cut => 0,
-            Fault::Restart | Fault::Kill | Fault::Refuse | Fault::Stall => 2,
+            Fault::Restart | Fault::Kill | Fault::Refuse | Fault::Stall | Fault::Custom(_) => 2,
         };
         match self.random.u8(0..=2 + detection) {
             0 => {}
             1 | 2 => sleep(Duration::from_millis(self.random.u64(1..50))).await,
             _ => {
-                run.liveness.not_live(DETECTION_LIMIT).await;
+                let limit = run.settings.deadline;
+                if !run.liveness.not_live(limit).await {
+                    run.tally.violation(Rule::NotLive, || {
+                        format!("the listener was live {limit:?} after the fault {fault} began, which still lasted")
+                    });
+                }
                 sleep(Duration::from_millis(self.random.u64(1..100))).await;
             }
         }

@@ -102,6 +102,7 @@ async fn inject_faults<S: Subject>(
     let mut injector = FaultInjector {
         server: &stage.server,
         proxy: &stage.proxy,
+        custom: stage.custom.as_ref(),
         random: run.random(1),
         round: Vec::new(),
     };

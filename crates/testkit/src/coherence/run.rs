@@ -25,7 +25,7 @@ impl Run {
     pub(super) fn new(settings: Settings, liveness: Liveness) -> Self {
         Self {
             floors: Floors::new(settings.keys),
-            tally: Tally::new(),
+            tally: Tally::new(&settings.kinds),
             liveness,
             thread: std::thread::current().id(),
             flooded: AtomicBool::new(false),

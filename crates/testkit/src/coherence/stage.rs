@@ -8,7 +8,7 @@ use pgherald_actors::{Herald, ListenerActor};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{Backoff, Caches, ConnectConfig, NotifySource, NotifySourceBuilder};
 
-use super::faults::LISTENER;
+use super::faults::{Custom, LISTENER};
 use super::liveness::Liveness;
 use super::run::Run;
 use super::{CoherenceContext, Reporter, Row, Settings};
@@ -23,9 +23,9 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 const TABLE: &str = "CREATE TABLE public.coherence (key bigint PRIMARY KEY, version bigint NOT NULL); \
      INSERT INTO public.coherence SELECT key, (key << 32) + 1 FROM generate_series(0::bigint, ";
 
-/// Makes the listener of the check's source.
+/// Makes the listener of the check, from the URL of the database and the triggers of the table.
 pub(super) type MakeListener =
-    Box<dyn FnOnce(NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> + 'static>;
+    Box<dyn FnOnce(&str, TriggerSpec) -> pgherald_core::Result<ListenerActor> + 'static>;
 
 pub(super) struct Stage {
     pub(super) server: Postgres,
@@ -34,18 +34,23 @@ pub(super) struct Stage {
     pub(super) run: Arc<Run>,
     pub(super) herald: Rc<Herald>,
     pub(super) caches: Caches,
+    pub(super) custom: Option<Custom>,
 }
 
 impl Stage {
-    pub(super) async fn set_up(settings: Settings, listener: MakeListener) -> Result<Self, Error> {
+    pub(super) async fn set_up(
+        settings: Settings,
+        listener: MakeListener,
+        custom: Option<Custom>,
+    ) -> Result<Self, Error> {
         let server = Postgres::start().await?;
         let url = server.url();
         let config: ConnectConfig = url.parse().map_err(Error::during("invalid URL"))?;
         let config = config.application_name("coherence");
         let spec = create_table(&config, &settings).await?;
         let proxy = FaultProxy::start((server.host(), server.port())).await?;
-        let source = source(&proxy.url(&url))?.watch(spec);
-        let listener = listener(source).map_err(Error::during("cannot make the listener"))?;
+        let seen = format!("{}?application_name={LISTENER}", proxy.url(&url));
+        let listener = listener(&seen, spec).map_err(Error::during("cannot make the listener"))?;
         let liveness = Liveness::new(listener.watch_health());
         let caches = listener.caches();
         let herald = Herald::start_on_current_arbiter(listener).await;
@@ -55,6 +60,7 @@ impl Stage {
             config,
             run: Arc::new(Run::new(settings, liveness)),
             caches,
+            custom,
             herald: Rc::new(herald.map_err(Error::during("cannot start the herald"))?),
         })
     }
@@ -120,10 +126,8 @@ async fn create_table(config: &ConnectConfig, settings: &Settings) -> Result<Tri
 }
 
 /// Returns a source that detects faults and reconnects quickly.
-fn source(url: &str) -> Result<NotifySourceBuilder, Error> {
-    let config: ConnectConfig = url.parse().map_err(Error::during("invalid URL"))?;
-    let config = config.application_name(LISTENER);
-    Ok(NotifySource::builder(config)
+pub(super) fn source(url: &str) -> pgherald_core::Result<NotifySourceBuilder> {
+    Ok(NotifySource::builder(url.parse()?)
         .heartbeat(Duration::from_millis(200), Duration::from_millis(500))
         .connect_timeout(Duration::from_secs(2))
         .backoff(Backoff::new(

@@ -40,13 +40,16 @@ pub(super) struct Tally {
     pub(super) applied: Counter,
     pub(super) flushes: Counter,
     pub(super) comparisons: Counter,
-    faults: [Counter; Fault::ALL.len()],
+    faults: Mutex<Vec<(Fault, u64)>>,
     violation_count: Counter,
     violations: Mutex<Vec<Violation>>,
 }
 
 impl Tally {
-    pub(super) fn new() -> Self {
+    /// Makes the counts of a check with these kinds of faults.
+    pub(super) fn new(kinds: &[Fault]) -> Self {
+        let custom = kinds.iter().filter(|kind| !Fault::ALL.contains(kind));
+        let faults = Fault::ALL.iter().chain(custom);
         Self {
             began: Instant::now(),
             reads: Counter::default(),
@@ -63,18 +66,20 @@ impl Tally {
             applied: Counter::default(),
             flushes: Counter::default(),
             comparisons: Counter::default(),
-            faults: Default::default(),
+            faults: Mutex::new(faults.map(|fault| (*fault, 0)).collect()),
             violation_count: Counter::default(),
             violations: Mutex::default(),
         }
     }
 
     pub(super) fn fault(&self, fault: Fault) {
-        self.faults[fault as usize].add(1);
+        let mut faults = self.faults();
+        let counts = faults.iter_mut().filter(|(kind, _)| *kind == fault);
+        counts.for_each(|(_, count)| *count += 1);
     }
 
     pub(super) fn fault_count(&self) -> u64 {
-        self.faults.iter().map(Counter::get).sum()
+        self.faults().iter().map(|(_, count)| count).sum()
     }
 
     pub(super) fn violation(&self, rule: Rule, text: impl FnOnce() -> String) {
@@ -112,13 +117,14 @@ impl Tally {
             flushes: self.flushes.get(),
             lost,
             comparisons: self.comparisons.get(),
-            faults: Fault::ALL
-                .into_iter()
-                .map(|fault| (fault, self.faults[fault as usize].get()))
-                .collect(),
+            faults: self.faults().clone(),
             violation_count: self.violation_count.get(),
             violations: self.violations().clone(),
         }
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Vec<(Fault, u64)>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn violations(&self) -> MutexGuard<'_, Vec<Violation>> {

@@ -1,20 +1,24 @@
 //! The messages of one client of `/v1`.
 
+mod catching;
+
 use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
 
-use pgherald_core::__private::host::outbox::{Live, Position, Seam};
-use pgherald_core::{Delivery, Event, Filter, Health, Resync, ResyncReason, Subscription};
-use tokio::sync::{mpsc, watch};
+use pgherald_core::__private::host::outbox::{Live, Position};
+use pgherald_core::{Delivery, Event, Health, Subscription};
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
+
+pub(crate) use catching::Continued;
+use catching::{Catching, step};
 
 use crate::access::{Grant, Validity, View};
 use crate::limits::{Limits, WhenSlow};
 use crate::message::{Message, has_lagged};
 use crate::phase::{Announcement, Phase, Waiting};
 use crate::refusal::Refusal;
-use crate::replays::{Replays, Step};
 use crate::telemetry;
 
 /// What to send to a client.
@@ -107,26 +111,6 @@ impl Switch {
     }
 }
 
-/// What the events of a client continue from.
-#[derive(Debug)]
-pub(crate) struct Continued {
-    pub(crate) replays: Replays,
-    pub(crate) filter: Filter,
-    /// The position that the client has sent. A text that is no position is one that is not valid any more.
-    pub(crate) since: Option<String>,
-}
-
-/// How far a feed has come with a position that the client has sent.
-#[derive(Debug)]
-enum Catching {
-    /// The source is not live, or has not begun the subscription. Events that arrive until then will be replayed.
-    Waiting(Position),
-    /// The subscription waits. `None` is the end without a seam.
-    Replaying(mpsc::Receiver<Step>),
-    /// Nothing is left to do but to skip what was replayed, up to the seam.
-    Done(Option<Seam>),
-}
-
 /// The messages of one client, from its subscription, the health of the source and the time.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -134,13 +118,9 @@ pub(crate) struct Feed {
     /// `None` if events of the filter are not recorded, so no position says everything about them.
     continued: Option<Continued>,
     catching: Catching,
-    /// Whether the subscription has begun.
-    has_begun: bool,
     health: watch::Receiver<Health>,
     switch: Switch,
     grant: Grant,
-    /// Events of the present delivery whose tables were reported by a resync.
-    reported: Vec<Event>,
     heartbeat: Interval,
     when_slow: WhenSlow,
     phase: Phase,
@@ -167,7 +147,10 @@ impl Feed {
         let since = continued.as_mut().and_then(|from| from.since.take());
         let (catching, lost) = match since.map(|since| since.parse()) {
             None => (Catching::Done(None), None),
-            Some(Ok(position)) => (Catching::Waiting(position), None),
+            Some(Ok(from)) => {
+                let has_begun = false;
+                (Catching::Waiting { from, has_begun }, None)
+            }
             Some(Err(_)) => (Catching::Done(None), Some(Message::position_lost())),
         };
         let hello = Message::hello(limits.heartbeat, resumable);
@@ -175,11 +158,9 @@ impl Feed {
             subscription,
             continued,
             catching,
-            has_begun: false,
             health,
             switch,
             grant,
-            reported: Vec::new(),
             heartbeat,
             when_slow: limits.when_slow,
             phase: Phase::default(),
@@ -239,18 +220,8 @@ impl Feed {
         if self.health.has_changed().unwrap_or_default() {
             self.on_health();
         }
-        if matches!(self.catching, Catching::Waiting(_)) {
-            match delivery.resync() {
-                // The beginning of the subscription. The replay reads everything before it.
-                Some(resync) if only_began(resync) => self.has_begun = true,
-                // Changes that no row of the outbox shows.
-                Some(_) => self.catching = Catching::Done(None),
-                None => {}
-            }
-            self.replay_if_possible();
-            if !matches!(self.catching, Catching::Done(_)) {
-                return;
-            }
+        if self.is_replayed(delivery) {
+            return;
         }
         if let Some(resync) = delivery.resync() {
             telemetry::lagged(resync.lost());
@@ -265,13 +236,47 @@ impl Feed {
                 self.announce(announced);
             }
         }
-        self.reported.clear();
-        for event in delivery.events().iter() {
-            self.on_event(event);
-        }
+        self.on_events(delivery.events());
         let events = delivery.events().len() as u64;
         let announced = self.phase.on_delivery(events, self.waiting().resync);
         self.announce(announced);
+    }
+
+    /// Sends events, without those that the client has had.
+    fn on_events(&mut self, events: &[Event]) {
+        let mut reported = Vec::new();
+        for event in events {
+            match self.place(event) {
+                Live::Replayed => {}
+                Live::Overlapping(position) => self.push(event, Some(position), &mut reported),
+                Live::Beyond => self.push(event, None, &mut reported),
+            }
+        }
+    }
+
+    /// Sends what the client may receive of an event. `position` replaces that of the event.
+    fn push(&mut self, event: &Event, position: Option<Position>, reported: &mut Vec<Event>) {
+        let columns = match self.grant.view(event) {
+            View::Event(columns) => columns,
+            View::Hidden => return,
+            View::Resync => {
+                // All changes of a delivery are committed, so one resync of a table stands for all of them.
+                if !is_reported(event, reported) {
+                    self.pending.push_back(Message::resync_of_table(event));
+                    reported.push(event.clone());
+                }
+                return;
+            }
+        };
+        let message = match position {
+            None => Message::event(event, columns),
+            Some(position) => Message::event_at(event, columns, Some(position)),
+        };
+        match message {
+            Some(message) => self.pending.push_back(message),
+            // Decoding has checked that columns are JSON.
+            None => tracing::error!(%event, "the event cannot be encoded"),
+        }
     }
 
     fn waiting(&self) -> Waiting {
@@ -293,118 +298,11 @@ impl Feed {
     }
 }
 
-impl Feed {
-    /// Starts the replay once the source is live and the subscription has begun: everything that the subscription does not have
-    /// was then committed before.
-    fn replay_if_possible(&mut self) {
-        let (Catching::Waiting(position), Some(from)) = (&self.catching, &self.continued) else {
-            return;
-        };
-        if self.has_begun && self.health.borrow().is_live() {
-            let steps = from.replays.start(position.clone(), from.filter.clone());
-            self.catching = Catching::Replaying(steps);
-        }
-    }
-
-    fn on_step(&mut self, step: Step) {
-        let announced = match step {
-            Step::Events(events) => {
-                self.reported.clear();
-                events.iter().for_each(|event| self.push(event, None));
-                return;
-            }
-            Step::Lost => {
-                self.catching = Catching::Done(None);
-                self.pending.push_back(Message::position_lost());
-                self.phase.on_resync()
-            }
-            Step::End(seam) => {
-                self.catching = Catching::Done(Some(seam));
-                let waiting = self.waiting();
-                self.phase.on_replayed(waiting)
-            }
-        };
-        self.announce(announced);
-    }
-
-    /// Sends an event of the subscription, unless the replay has had it.
-    fn on_event(&mut self, event: &Event) {
-        let Catching::Done(Some(seam)) = &self.catching else {
-            return self.push(event, None);
-        };
-        match seam.place(event) {
-            Live::Replayed => {}
-            Live::Overlapping(position) => self.push(event, Some(position)),
-            Live::Beyond => {
-                self.catching = Catching::Done(None);
-                self.push(event, None);
-            }
-        }
-    }
-
-    /// Sends what the client may receive of an event. `position` is the one that the event has for this client alone.
-    fn push(&mut self, event: &Event, position: Option<Position>) {
-        let columns = match self.grant.view(event) {
-            View::Event(columns) => columns,
-            View::Hidden => return,
-            View::Resync => {
-                // All changes of a delivery are committed, so one resync of a table stands for all of them.
-                let reported = &mut self.reported;
-                if !reported.iter().any(|known| is_of_same_table(known, event)) {
-                    reported.push(event.clone());
-                    self.pending.push_back(Message::resync_of_table(event));
-                }
-                return;
-            }
-        };
-        let message = match position {
-            Some(position) => Message::event_at(event, Some(position), columns),
-            None => Message::event(event, columns),
-        };
-        match message {
-            Some(message) => self.pending.push_back(message),
-            // Decoding has checked that columns are JSON.
-            None => tracing::error!(%event, "the event cannot be encoded"),
-        }
-    }
-
-    /// Returns the position after everything that was sent, if the client has everything up to it.
-    fn here(&self) -> Option<Position> {
-        // Read before the queue: the source has published everything up to its position.
-        let position = self.continued.as_ref()?.replays.progress().position()?;
-        let waiting = self.waiting();
-        match &self.catching {
-            _ if waiting != Waiting::NOTHING => None,
-            Catching::Done(Some(seam)) if !seam.is_behind(&position) => Some(seam.position()),
-            Catching::Done(_) => Some(position),
-            Catching::Waiting(_) | Catching::Replaying(_) => None,
-        }
-    }
-}
-
-impl Catching {
-    fn is_replaying(&self) -> bool {
-        matches!(self, Self::Replaying(_))
-    }
-}
-
-/// Waits for the next step of a replay, if there is one. Cancel safe.
-async fn step(catching: &mut Catching) -> Step {
-    match catching {
-        // The task ends without a last step only if its thread ends.
-        Catching::Replaying(steps) => steps.recv().await.unwrap_or(Step::Lost),
-        _ => pending().await,
-    }
-}
-
-/// Whether a resync says only that a subscription begins.
-fn only_began(resync: &Resync) -> bool {
-    let mut reasons = resync.reasons().iter();
-    reasons.all(|reason| matches!(reason, ResyncReason::Started))
-}
-
-fn is_of_same_table(one: &Event, other: &Event) -> bool {
-    (one.schema(), one.table()) == (other.schema(), other.table())
+/// Whether a message has announced that rows of the event's table have changed.
+fn is_reported(event: &Event, reported: &[Event]) -> bool {
+    reported
+        .iter()
+        .any(|known| (known.schema(), known.table()) == (event.schema(), event.table()))
 }
 
 /// Waits until the health has changed. A listener that is gone does not change any more.

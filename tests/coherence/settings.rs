@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use pgherald_testkit::coherence::{CoherenceCheck, CoherenceReport, Rule};
-
-use crate::naive::{Flaw, Naive};
+use pgherald_testkit::coherence::{CoherenceCheck, CoherenceReport};
 
 /// The number in an environment variable.
 pub(crate) fn number(name: &str) -> Option<u64> {
@@ -38,17 +36,4 @@ pub(crate) fn assert_coherent(report: &CoherenceReport) {
     let enough = report.fault_count() >= report.faults.len() as u64;
     let every = report.faults.iter().all(|(_, count)| *count > 0);
     assert!(every || !enough, "{report}");
-}
-
-/// Runs `check` on a naive cache with `flaw` until something is found, which must be one of `rules`.
-pub(crate) async fn assert_caught(check: CoherenceCheck, flaw: Flaw, rules: &[Rule]) {
-    let report = check
-        .until_violation(Duration::from_secs(60))
-        .run(async |context| Naive::start(&context, flaw).await)
-        .await
-        .unwrap();
-    println!("{report}");
-    let first = report.violations.first();
-    let first = first.unwrap_or_else(|| panic!("{flaw:?} was not found: {report}"));
-    assert!(rules.contains(&first.rule), "{report}");
 }

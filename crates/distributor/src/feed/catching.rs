@@ -1,0 +1,144 @@
+//! Catches up from a position that the client has sent, before the events of its subscription.
+//!
+//! ```text
+//!   Waiting ── subscription has begun, source is live ──► Replaying ── end ──► Done(seam) ── first event beyond ──► Done
+//!      │                                                     │
+//!      └── resync with another reason than the beginning     └── position lost: resync ──► Done
+//! ```
+//!
+//! The replay begins when the source is live. So everything that the subscription had before was committed before the replay, and
+//! is read by it. While it runs, the subscription's events wait in its queue. The replay ends between two commits, and the queue has
+//! events from both sides of its end: the seam tells them apart.
+
+use std::future::pending;
+
+use pgherald_core::__private::host::outbox::{Live, Position, Seam};
+use pgherald_core::{Delivery, Event, Filter, Resync, ResyncReason};
+use tokio::sync::mpsc;
+
+use super::Feed;
+use crate::message::Message;
+use crate::phase::Waiting;
+use crate::replays::{Replays, Step};
+
+/// What the events of a client continue from.
+#[derive(Debug)]
+pub(crate) struct Continued {
+    pub(crate) replays: Replays,
+    /// Everything that the client has asked for and may receive.
+    pub(crate) filter: Filter,
+    /// The position that the client has sent. A text that is no position is one that is not valid any more.
+    pub(crate) since: Option<String>,
+}
+
+/// How far a feed has come with a position that the client has sent.
+#[derive(Debug)]
+pub(super) enum Catching {
+    /// The source is not live, or has not begun the subscription. Events that arrive until then will be replayed.
+    Waiting { from: Position, has_begun: bool },
+    /// The events of the subscription wait.
+    Replaying(mpsc::Receiver<Step>),
+    /// Nothing is left to do but to skip what was replayed, up to the seam.
+    Done(Option<Seam>),
+}
+
+impl Catching {
+    pub(super) fn is_replaying(&self) -> bool {
+        matches!(self, Self::Replaying(_))
+    }
+}
+
+impl Feed {
+    /// Starts the replay if it may begin.
+    pub(super) fn replay_if_possible(&mut self) {
+        let Catching::Waiting {
+            from,
+            has_begun: true,
+        } = &self.catching
+        else {
+            return;
+        };
+        if let Some(continued) = &self.continued
+            && self.health.borrow().is_live()
+        {
+            let filter = continued.filter.clone();
+            let steps = continued.replays.start(from.clone(), filter);
+            self.catching = Catching::Replaying(steps);
+        }
+    }
+
+    /// Takes in a delivery before the replay. Returns whether the replay covers it.
+    pub(super) fn is_replayed(&mut self, delivery: &Delivery) -> bool {
+        let Catching::Waiting { has_begun, .. } = &mut self.catching else {
+            return false;
+        };
+        match delivery.resync() {
+            Some(resync) if only_began(resync) => *has_begun = true,
+            // Changes that no row of the outbox shows.
+            Some(_) => {
+                self.catching = Catching::Done(None);
+                return false;
+            }
+            None => {}
+        }
+        self.replay_if_possible();
+        true
+    }
+
+    pub(super) fn on_step(&mut self, step: Step) {
+        let announced = match step {
+            Step::Events(events) => return self.on_events(&events),
+            Step::Lost => {
+                self.catching = Catching::Done(None);
+                self.pending.push_back(Message::position_lost());
+                self.phase.on_resync()
+            }
+            Step::End(seam) => {
+                self.catching = Catching::Done(Some(seam));
+                let waiting = self.waiting();
+                self.phase.on_replayed(waiting)
+            }
+        };
+        self.announce(announced);
+    }
+
+    /// Decides about an event of the subscription or of a replay.
+    pub(super) fn place(&mut self, event: &Event) -> Live {
+        let Catching::Done(Some(seam)) = &self.catching else {
+            return Live::Beyond;
+        };
+        let place = seam.place(event);
+        if place == Live::Beyond {
+            self.catching = Catching::Done(None);
+        }
+        place
+    }
+
+    /// Returns the position after everything that was sent, if the client has everything up to it.
+    pub(super) fn here(&self) -> Option<Position> {
+        // Read before the queue: the source has published everything up to its position.
+        let position = self.continued.as_ref()?.replays.progress().position()?;
+        let waiting = self.waiting();
+        match &self.catching {
+            _ if waiting != Waiting::NOTHING => None,
+            Catching::Done(Some(seam)) if !seam.is_behind(&position) => Some(seam.position()),
+            Catching::Done(_) => Some(position),
+            Catching::Waiting { .. } | Catching::Replaying(_) => None,
+        }
+    }
+}
+
+/// Waits for the next step of a replay, if there is one. Cancel safe.
+pub(super) async fn step(catching: &mut Catching) -> Step {
+    match catching {
+        // The task ends without a last step only if its thread ends.
+        Catching::Replaying(steps) => steps.recv().await.unwrap_or(Step::Lost),
+        _ => pending().await,
+    }
+}
+
+/// Whether a resync says only that a subscription begins.
+fn only_began(resync: &Resync) -> bool {
+    let mut reasons = resync.reasons().iter();
+    reasons.all(|reason| matches!(reason, ResyncReason::Started))
+}
