@@ -9,8 +9,7 @@ use pgherald_core::__private::host::events::Receive;
 use pgherald_core::Subscription;
 use tokio::sync::Notify;
 
-pub(crate) use crate::connected::Overview;
-use crate::connected::{Connected, Target};
+use crate::connected::{Connected, Overview, Target};
 use crate::limits::Limits;
 use crate::refusal::Refusal;
 use crate::telemetry::Transport;

@@ -16,7 +16,9 @@ export function bars(slots, tone) {
     "data-tone": tone,
   });
   const base = svg("rect", { class: "base", x: 0, y: HEIGHT - 1, width: slots * STEP, height: 1 });
-  const rects = Array.from({ length: slots }, (_, index) => svg("rect", { x: index * STEP, width: STEP - 1, y: HEIGHT, height: 0 }));
+  const rects = Array.from({ length: slots }, (_, index) =>
+    svg("rect", { x: index * STEP, width: STEP - 1, y: HEIGHT, height: 0 }),
+  );
   chart.append(base, ...rects);
   const draw = (values, label) => {
     const highest = Math.max(...values, 0);

@@ -135,7 +135,8 @@ class Ring {
   push(entry) {
     this.#entries.push(entry);
     this.#size += entry.size;
-    while (this.#entries.length > KEPT || (this.#size > MOST_TEXT && this.#entries.length > 1)) this.#size -= this.#entries.shift().size;
+    while (this.#entries.length > KEPT || (this.#size > MOST_TEXT && this.#entries.length > 1))
+      this.#size -= this.#entries.shift().size;
   }
 
   entries() {
@@ -152,8 +153,19 @@ let number = 0;
 function entryOf(message) {
   number += 1;
   if (message.type !== "event") {
-    const row = { resync: () => message.reasons.join(", "), lagged: () => `${whole(message.missed)} missed`, down: () => message.reason };
-    return { number, at: Date.now(), kind: message.type, row: row[message.type]?.() ?? "", preview: meaning(message.type), size: 200 };
+    const row = {
+      resync: () => message.reasons.join(", "),
+      lagged: () => `${whole(message.missed)} missed`,
+      down: () => message.reason,
+    };
+    return {
+      number,
+      at: Date.now(),
+      kind: message.type,
+      row: row[message.type]?.() ?? "",
+      preview: meaning(message.type),
+      size: 200,
+    };
   }
   const { event } = message;
   const table = event.schema === undefined ? event.table : `${event.schema}.${event.table}`;
@@ -170,7 +182,7 @@ function meaning(type) {
   const meanings = {
     resync: "changes may have been missed before this line",
     lagged: "this page was too slow",
-    down: "changes may be late until the next line \"live\"",
+    down: 'changes may be late until the next line "live"',
     resumed: "nothing was missed",
     live: "from here on, no change is missed without notice",
   };
@@ -185,7 +197,17 @@ function matches(entry, filter) {
 function changeCell(td, row) {
   const badge = el("span", { class: "badge" });
   td.append(badge);
-  const tones = { insert: "good", update: "accent", delete: "bad", truncate: "bad", resync: "mark", lagged: "warn", down: "bad", live: "good", resumed: "good" };
+  const tones = {
+    insert: "good",
+    update: "accent",
+    delete: "bad",
+    truncate: "bad",
+    resync: "mark",
+    lagged: "warn",
+    down: "bad",
+    live: "good",
+    resumed: "good",
+  };
   return ({ kind, event }) => {
     setText(badge, kind);
     setAttribute(badge, "data-tone", tones[kind] ?? "quiet");
@@ -230,7 +252,11 @@ function inspect({ event, row, kind, at }) {
   };
   const heads = ["Column", "Value", ...(hasBefore ? ["Before"] : [])].map((title) => el("th", { scope: "col" }, title));
   const table = el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...names.map(line)));
-  const facts = el("p", { class: "quiet" }, `${kind} at ${new Date(at).toISOString()}${event.xid === undefined ? "" : `, transaction ${event.xid}`}`);
+  const facts = el(
+    "p",
+    { class: "quiet" },
+    `${kind} at ${new Date(at).toISOString()}${event.xid === undefined ? "" : `, transaction ${event.xid}`}`,
+  );
   const raw = el("pre", { tabindex: "0", "aria-label": "The event as JSON" }, JSON.stringify(event, null, 2));
   const content = names.length === 0 ? [facts, el("p", {}, "The event has no values."), raw] : [facts, table, raw];
   open(row, content, { kind: "large" });

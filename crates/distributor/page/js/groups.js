@@ -24,7 +24,11 @@ export class Groups {
         { title: "Lag", class: "number", cell: text(lag) },
         { title: "Consumers", class: "wide", cell: text(owners) },
         { title: "Parked", class: "number", cell: (td) => this.#listCell(td, "parked", (group) => group.parked) },
-        { title: "Dead letters", class: "number", cell: (td) => this.#listCell(td, "dead-letters", (group) => group.dead_letters) },
+        {
+          title: "Dead letters",
+          class: "number",
+          cell: (td) => this.#listCell(td, "dead-letters", (group) => group.dead_letters),
+        },
         { title: "", class: "actions", cell: (td) => this.#actionCell(td) },
       ],
     });

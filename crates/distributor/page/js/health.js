@@ -83,7 +83,12 @@ export class Health {
   #verdict() {
     if (this.#failure !== undefined) {
       const age = this.#answered === undefined ? "" : `what is shown is ${duration((Date.now() - this.#answered) / 1_000)} old`;
-      return { tone: "bad", word: "No answer", text: age, cause: `The distributor does not answer: ${this.#failure}. Trying again.` };
+      return {
+        tone: "bad",
+        word: "No answer",
+        text: age,
+        cause: `The distributor does not answer: ${this.#failure}. Trying again.`,
+      };
     }
     if (this.#status === undefined) return { tone: "quiet", word: "Connecting", text: "" };
     const { health, findings } = this.#status;
@@ -127,11 +132,21 @@ export class Health {
     this.#figure("Lag", lag[0], age ?? lag[1], worst?.lag_seconds > 300 ? "bad" : undefined);
     const dead = sum(database.groups.map((group) => group.dead_letters));
     const failing = sum(database.groups.map((group) => group.failing));
-    this.#figure("Dead letters", whole(dead), age ?? (failing > 0 ? `${whole(failing)} failing` : "none is failing"), dead > 0 ? "warn" : undefined);
+    this.#figure(
+      "Dead letters",
+      whole(dead),
+      age ?? (failing > 0 ? `${whole(failing)} failing` : "none is failing"),
+      dead > 0 ? "warn" : undefined,
+    );
     if (database.outbox !== null) {
       const { bytes: size, max_bytes: most } = database.outbox;
       const share = most === 0 ? 0 : size / most;
-      this.#figure("Outbox", bytes(size), age ?? `${percent(share)} of the limit`, share >= 1 ? "bad" : share >= 0.8 ? "warn" : undefined);
+      this.#figure(
+        "Outbox",
+        bytes(size),
+        age ?? `${percent(share)} of the limit`,
+        share >= 1 ? "bad" : share >= 0.8 ? "warn" : undefined,
+      );
     }
   }
 
@@ -158,7 +173,9 @@ export class Health {
     });
     // Interruptions lie above, because a short one is drawn wider than it was.
     stretches.sort((one, other) => Number(one.kind === "bad") - Number(other.kind === "bad"));
-    const marks = resyncs.filter((at) => at > begin).map((at) => svg("rect", { class: "mark", x: x(at) - 1.5, y: 0, width: 3, height: 9 }));
+    const marks = resyncs
+      .filter((at) => at > begin)
+      .map((at) => svg("rect", { class: "mark", x: x(at) - 1.5, y: 0, width: 3, height: 9 }));
     this.#timeline.replaceChildren(...stretches.map((one) => one.shape), ...marks);
     setAttribute(this.#timeline, "aria-label", summary(shown, resyncs, begin, end));
     const parts = DIVISIONS[span / 1_000];
@@ -191,7 +208,8 @@ function summary(segments, resyncs, begin, end) {
   const live = sum(segments.filter((one) => one.state === "live").map(length));
   const down = segments.filter((one) => one.state === "down");
   const longest = Math.max(0, ...down.map(length)) / 1_000;
-  const interruptions = down.length === 0 ? "no interruption" : `${count(down.length, "interruption")}, the longest of ${duration(longest)}`;
+  const interruptions =
+    down.length === 0 ? "no interruption" : `${count(down.length, "interruption")}, the longest of ${duration(longest)}`;
   const within = resyncs.filter((at) => at > begin).length;
   return `Live for ${percent(live / covered)} of the last ${duration(covered / 1_000)}: ${interruptions}, ${count(within, "resync")}.`;
 }
@@ -204,7 +222,10 @@ function changeCell(td) {
   const badge = el("span", { class: "badge" });
   td.append(badge);
   return (entry) => {
-    const [word, tone] = { live: ["live", "good"], down: ["not live", "bad"], resync: ["resync", "mark"] }[entry.type] ?? [entry.type, "quiet"];
+    const [word, tone] = { live: ["live", "good"], down: ["not live", "bad"], resync: ["resync", "mark"] }[entry.type] ?? [
+      entry.type,
+      "quiet",
+    ];
     setText(badge, entry.times > 1 ? `${word} ×${entry.times}` : word);
     setAttribute(badge, "data-tone", tone);
   };

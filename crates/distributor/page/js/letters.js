@@ -41,7 +41,11 @@ class Letters {
         { title: "Error", class: "wide", cell: text((event) => event.error ?? waiting(event)) },
         { title: "Values", class: "wide code", cell: text((event) => (event.columns ?? "") + (event.is_cut ? "…" : "")) },
         { title: "Attempts", class: "number", cell: text((event) => String(event.attempts)) },
-        { title: kind === "parked" ? "Parked" : "Given up", class: "time", cell: text((event) => clock(event.dead_at ?? event.parked_at)) },
+        {
+          title: kind === "parked" ? "Parked" : "Given up",
+          class: "time",
+          cell: text((event) => clock(event.dead_at ?? event.parked_at)),
+        },
         { title: "", class: "actions", cell: (td) => this.#actions(td) },
       ],
     });

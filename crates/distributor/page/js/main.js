@@ -47,7 +47,8 @@ function show(status) {
 function fail(error) {
   if (error.status === 401 || error.status === 403) {
     isFollowing = false;
-    signIn(error.message);
+    const isFirst = error.status === 401 && token.get() === undefined;
+    signIn(isFirst ? "This distributor asks for a token. “pgherald token new” makes one." : `Refused: ${error.message}.`);
   } else {
     health.fail(error.message);
   }
@@ -58,7 +59,7 @@ function signIn(why) {
   const form = byId("sign-in");
   const isShown = !form.hidden;
   form.hidden = why === undefined;
-  byId("main").hidden = why !== undefined;
+  for (const id of ["main", "nav"]) byId(id).hidden = why !== undefined;
   if (why === undefined) return;
   setText(byId("sign-in-why"), why);
   if (!isShown) byId("token").focus();

@@ -100,8 +100,7 @@ impl Database {
             });
         }
         let _ = timeout(PATIENCE, latest.changed()).await;
-        let snapshot = Arc::clone(&latest.borrow());
-        snapshot
+        Arc::clone(&latest.borrow())
     }
 
     async fn read(&self) -> Snapshot {

@@ -14,7 +14,7 @@ use super::findings::{Facts, Finding, findings};
 use super::history::Entry;
 use super::rates::Report;
 use super::{Page, time};
-use crate::clients::Overview;
+use crate::connected::Overview;
 use crate::distributor::Shared;
 
 /// The version of the answer.

@@ -61,7 +61,9 @@ pageTest("an inserted row appears as an event and in the rate of its table", {},
   await shows(page, "#events-table td", `public.orders ${id}`);
   await shows(page, "#events-table td", '{"note":"hello"}');
   await shows(page, "#tables-table td", "public.orders");
-  await page.waitForFunction(() => document.querySelector("#tables-table svg").getAttribute("aria-label").includes("/s; at most"));
+  await page.waitForFunction(() =>
+    document.querySelector("#tables-table svg").getAttribute("aria-label").includes("/s; at most"),
+  );
   await shows(page, "#clients-table td", "/v1/events");
   await scene.run("read 1");
   await scene.run("read 1");
@@ -78,7 +80,9 @@ pageTest("a restart of the server shows as an interruption and a resync", {}, as
   await scene.live(page);
   await shows(page, "#events-table .badge", "down");
   await shows(page, "#events-table td", "reconnected");
-  await page.waitForFunction(() => /interruption.*resync/.test(document.querySelector("svg.timeline").getAttribute("aria-label")));
+  await page.waitForFunction(() =>
+    /interruption.*resync/.test(document.querySelector("svg.timeline").getAttribute("aria-label")),
+  );
   await page.click("#changes-summary");
   await shows(page, "#changes .badge", "not live");
   await shows(page, "#changes td", "reconnected");
@@ -211,7 +215,10 @@ pageTest("the page asks for a token, and offers what the token permits", { locke
   // A reload keeps the token, which is nowhere but in this tab.
   await page.reload();
   await scene.live(page);
-  assert.equal(await page.evaluate((token) => JSON.stringify(localStorage).includes(token) || location.href.includes(token), observer), false);
+  assert.equal(
+    await page.evaluate((token) => JSON.stringify(localStorage).includes(token) || location.href.includes(token), observer),
+    false,
+  );
   await page.evaluate(() => sessionStorage.clear());
   await page.reload();
   await enter(operator);
@@ -231,7 +238,10 @@ pageTest("a distributor that does not answer is reported, and found again", {}, 
 
 /** The browser itself reports requests that were refused or failed. */
 function onlyFailedRequests(page) {
-  assert.deepEqual(page.errors.filter((error) => !error.startsWith("Failed to load resource")), []);
+  assert.deepEqual(
+    page.errors.filter((error) => !error.startsWith("Failed to load resource")),
+    [],
+  );
   page.errors.length = 0;
 }
 
@@ -250,13 +260,17 @@ pageTest("the browser refuses inline scripts and HTML", {}, async (page) => {
   assert.match(policy, /^default-src 'none'/);
   assert.doesNotMatch(policy, /unsafe|\*|https?:/);
   // The browser reports what it refused.
-  assert.ok(page.errors.every((error) => error.includes("TrustedHTML")), page.errors.join());
+  assert.ok(
+    page.errors.every((error) => error.includes("TrustedHTML")),
+    page.errors.join(),
+  );
   page.errors.length = 0;
   await scene.live(page);
 });
 
 pageTest("the keyboard is enough at a width of 360 pixels", { width: 360, height: 780 }, async (page) => {
-  const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent.trim());
+  const focused = () =>
+    page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent.trim());
   /** Presses Tab until the focus is on an element, which has to be visible and to show that it has the focus. */
   const reach = async (label, key = "Tab") => {
     for (let step = 0; step < 60; step += 1) {

@@ -20,7 +20,8 @@ export class Scene {
   #browser;
 
   static async start() {
-    if (!existsSync(program)) throw new Error(`${program} is missing: run cargo build -p pgherald-distributor --example page_scene`);
+    if (!existsSync(program))
+      throw new Error(`${program} is missing: run cargo build -p pgherald-distributor --example page_scene`);
     mkdirSync(screenshots, { recursive: true });
     const scene = new Scene();
     scene.#child = spawn(program, [], { stdio: ["pipe", "pipe", "inherit"] });
@@ -64,7 +65,10 @@ export class Scene {
     page.on("pageerror", (error) => page.errors.push(String(error)));
     page.on("dialog", (dialog) => page.errors.push(`a script has run: ${dialog.message()}`));
     await page.setViewport({ width, height });
-    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }, { name: "prefers-reduced-motion", value: "reduce" }]);
+    await page.emulateMediaFeatures([
+      { name: "prefers-color-scheme", value: scheme },
+      { name: "prefers-reduced-motion", value: "reduce" },
+    ]);
     await page.goto(locked ? this.addresses.locked : this.url);
     if (!locked) await this.live(page);
     return page;
@@ -73,7 +77,8 @@ export class Scene {
   /** Waits until the page shows a live listener and follows the events. */
   async live(page) {
     await page.waitForFunction(
-      () => document.getElementById("state").textContent === "Live" && document.getElementById("stream").textContent === "connected",
+      () =>
+        document.getElementById("state").textContent === "Live" && document.getElementById("stream").textContent === "connected",
     );
   }
 
