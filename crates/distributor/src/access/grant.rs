@@ -19,7 +19,7 @@ pub(crate) type Columns = BTreeSet<String>;
 /// What one client may receive and do, and until when.
 ///
 /// [`Access`](super::Access) makes a grant from a token. An application with an authentication of its own puts one into the
-/// extensions of each request; see [`Access::of_application`](super::Access::of_application).
+/// extensions of each request; see [`Access::new`](super::Access::new).
 #[derive(Clone, Debug)]
 pub struct Grant {
     name: Arc<str>,
