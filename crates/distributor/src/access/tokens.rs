@@ -209,7 +209,7 @@ impl Line {
         let gone = tokens.wait_for(|tokens| !Self::is_in(tokens, digest, line));
         if gone.await.is_err() {
             // The task that reads the file ends with its runtime.
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         }
     }
 }
