@@ -63,10 +63,10 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
-    /// No access is configured, and the client is on another machine.
+    /// No access is configured, and the client is on another machine or behind a proxy.
     pub(crate) fn not_local() -> Self {
-        let message = "this distributor serves clients on its own machine only, because it has no access tokens; configure them: \
-            pgherald serve --tokens FILE, or DistributorBuilder::access";
+        let message = "this distributor serves clients on its own machine only, without a proxy, because it has no tokens; configure \
+            them: pgherald serve --tokens FILE, or DistributorBuilder::access";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
 
@@ -113,8 +113,8 @@ impl Refusal {
     }
 
     pub(crate) fn bad_host() -> Self {
-        let message = "without access tokens, the distributor answers only to localhost and loopback addresses as host; address it \
-            as such, or configure access tokens";
+        let message = "without tokens, the distributor answers only to localhost and loopback addresses as host; address it as \
+            such, or configure tokens";
         Self::new(StatusCode::FORBIDDEN, "bad_host", message)
     }
 

@@ -219,10 +219,15 @@ fn ticket_parameters(query: &str) -> impl Iterator<Item = String> {
     tickets.map(|(_, ticket)| ticket)
 }
 
+/// Headers that proxies add. The client of such a request may be on another machine.
+const FORWARDED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
+
 /// Grants everything to clients on this machine.
 fn local(request: &HttpRequest) -> Result<Grant, Refusal> {
     let peer = request.peer_addr();
-    if !peer.is_some_and(|peer| is_loopback(peer.ip())) {
+    let headers = request.headers();
+    let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
+    if is_forwarded || !peer.is_some_and(|peer| is_loopback(peer.ip())) {
         return Err(Refusal::not_local());
     }
     check_loopback_host(request)?;

@@ -429,6 +429,14 @@ async fn without_access_only_names_of_this_machine_are_answered() {
             .await,
         403
     );
+    for header in ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP"] {
+        let forwarded = [(header, "203.0.113.7")];
+        assert_eq!(
+            scene.refused_ws("/v1/ws", &forwarded).await,
+            401,
+            "{header}"
+        );
+    }
     scene.end().await;
 }
 
