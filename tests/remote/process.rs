@@ -172,8 +172,9 @@ async fn serve(arguments: &str) {
 }
 
 fn limits() -> Limits {
-    let mut limits = Limits::default();
-    limits.heartbeat = HEARTBEAT;
-    limits.retry_spread = Duration::from_millis(100);
-    limits
+    Limits {
+        heartbeat: HEARTBEAT,
+        retry_spread: Duration::from_millis(100),
+        ..Limits::default()
+    }
 }

@@ -145,8 +145,9 @@ impl Shared {
             }
             let matching = page.events.into_iter();
             let matching: Vec<Event> = matching.filter(|event| filter.matches(event)).collect();
-            if !matching.is_empty() {
-                room.send(Step::Events(matching));
+            match matching.is_empty() {
+                true => drop(room),
+                false => room.send(Step::Events(matching)),
             }
             if page.is_last {
                 let seam = replay.as_ref().and_then(Replay::seam);

@@ -121,6 +121,13 @@ async fn a_client_receives_what_was_recorded_while_it_was_away() {
         account.read_to(&mut client, "event").await;
         assert_eq!(account.take(), (words(&BEGUN), vec![1, 2]), "{kind:?}");
         drop(client);
+        // Nothing that the client has asked for.
+        scene.sql("DELETE FROM users WHERE id = 2").await;
+        let since = account.position.clone();
+        let mut client = Client::connect(&scene, kind, "operation=insert", since.as_deref()).await;
+        account.read_to(&mut client, "live").await;
+        assert_eq!(account.take(), (words(&RESUMED), vec![]), "{kind:?}");
+        drop(client);
         scene.insert(3, "a", "").await;
         scene.sql("DELETE FROM users WHERE id = 1").await;
         scene.insert(4, "a", "").await;
