@@ -58,10 +58,10 @@ pub(crate) fn run(port: u16, count: usize, path: &str) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         answer("1");
-        let (questions, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let (questions, mut asked) = tokio::sync::mpsc::channel(1);
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines() {
-                questions.send(line.unwrap()).unwrap();
+                questions.blocking_send(line.unwrap()).unwrap();
             }
         });
         while asked.recv().await.is_some() {
@@ -169,7 +169,7 @@ fn note(payload: &[u8], counts: &mut Counts) {
     }
     counts.frames += 1;
     // Every 16th age is enough for percentiles, and parsing costs more than everything else.
-    if counts.frames % 16 == 0 {
+    if counts.frames.is_multiple_of(16) {
         let sent_at = text.split_once("\"sent_at\":\"").unwrap().1;
         let sent_at: jiff::Timestamp = sent_at.split_once('"').unwrap().0.parse().unwrap();
         let age = SystemTime::now().duration_since(sent_at.into());

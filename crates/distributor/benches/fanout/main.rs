@@ -31,7 +31,7 @@ fn main() {
     match &words[..] {
         ["serve", database] => server::run(database),
         ["connect", port, count, path] => {
-            clients::run(port.parse().unwrap(), count.parse().unwrap(), path)
+            clients::run(port.parse().unwrap(), count.parse().unwrap(), path);
         }
         _ => {
             let mut names = words.iter().filter(|word| !word.starts_with("--"));
