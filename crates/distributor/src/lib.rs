@@ -13,7 +13,7 @@
 //!   surrounds each route with the headers for pages of other origins, the access log and a span.
 //! - `clients` admits clients, counts them in total and per address, and frees their place when their connection ends. `connected`
 //!   describes them for people.
-//! - `request` turns a query into a [`Filter`](pgherald_core::Filter), or into a [`Refusal`](refusal::Refusal) with status and
+//! - `request` turns a query into a [`Filter`](pgherald_core::Filter), or into a `Refusal` with status and
 //!   cause.
 //! - `feed` owns one client's subscription and turns its deliveries, the health of the source and the time into messages. `phase`
 //!   decides when a stream is live. It is pure. `feed/catching` continues from a position of the client, with `replays`, which reads
