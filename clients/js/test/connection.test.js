@@ -345,9 +345,9 @@ test("ws: the client connects again whatever the close code", DEADLINE, async (t
   const { stream, states } = await start(
     t,
     (client) => {
-      greet(client);
-      if (connections < codes.length) client.end(codes[connections++], "x");
-      else client.live();
+      if (connections === codes.length) return greet(client);
+      client.hello();
+      client.end(codes[connections++], "x");
     },
     { transport: "ws" },
   );
