@@ -245,7 +245,8 @@ impl Decoder {
             columns: fields.columns.into_iter().flatten(),
             old_columns: fields.old_columns.into_iter().flatten(),
             changed: fields.changed.into_iter().flatten(),
-            outbox_id: fields.outbox_id,
+            // A notification has no row in the outbox, whatever its payload says: every role can send one.
+            outbox_id: fields.outbox_id.filter(|_| arrived.channel.is_none()),
         };
         match fields.keys {
             Keys::Unknown => events.push(rows.event(head, None)),

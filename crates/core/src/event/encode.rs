@@ -262,7 +262,7 @@ mod tests {
         let (_, fields) = payload.split_once(r#""types""#).unwrap();
         assert_eq!(
             fields,
-            r#":{"a":"numeric"},"columns":[{"a":"1.50","b":[1]}],"old_columns":[{"a":"1.50","b":null}],"changed":[["b"]]}"#
+            r#":{"a":"numeric"},"columns":[{"a":"1.50","b":[1]}],"old_columns":[{"b":null}],"changed":[["b"]]}"#
         );
     }
 
