@@ -264,7 +264,7 @@ impl ConnectConfig {
 }
 
 /// Drives a connection on the current runtime.
-fn drive(connection: Connection) {
+pub(crate) fn drive(connection: Connection) {
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection ended");

@@ -1,9 +1,9 @@
 //! Positions of readers outside of this process: texts that a client stores with an event, and continues from.
 //!
-//! A cursor does not show changes that were made while no reader was connected and triggers were disabled. A position also identifies what it is valid for, its *lineage*: the
-//! history of the outbox, and the triggers and structures of the watched tables. If triggers were disabled for a while, or DDL has
-//! changed rows, no row of the outbox shows that, but the lineage differs. So a reader continues from a position only if the
-//! lineage is the same, and otherwise reports a resync.
+//! A cursor does not show changes that were made while no reader was connected and triggers were disabled. A position also
+//! identifies what it is valid for, its *lineage*: the history of the outbox, and the triggers and structures of the watched tables.
+//! If triggers were disabled for a while, or DDL has changed rows, no row of the outbox shows that, but the lineage differs. So a
+//! reader continues from a position only if the lineage is the same, and otherwise reports a resync.
 //!
 //! ```text
 //!   a1b2c3d4e5f6.0123456789ab.9f3c41d2a1b0c8e7.731:735:733.140.735.0.738:738:.151.738.0.147
@@ -21,15 +21,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::trigger::Check;
 
-/// The hexadecimal digits that are taken of each identity. They are random, so 48 bits suffice to tell a few hundred apart.
+/// The hexadecimal digits that are taken of each identity. They are random, so 48 bits suffice to distinguish a few hundred.
 const DIGITS: usize = 12;
 
 /// What a position is valid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lineage {
+    history: History,
+    /// Digits of the identity of the outbox, and of the last start of the server, for positions.
     identity: Box<str>,
-    /// The starts of the server, the newest last.
-    runs: Box<[Box<str>]>,
+    run: Box<str>,
     /// A hash of the triggers and structures of the watched tables.
     tables: u64,
 }
@@ -41,36 +42,29 @@ impl Lineage {
         let texts = tables.flat_map(|(triggers, rows)| [triggers, "\0", rows, "\0"]);
         Self {
             identity: digits(identity),
-            runs: runs.iter().map(|run| digits(run)).collect(),
+            run: runs.last().map_or_else(Box::default, |run| digits(run)),
             tables: fnv1a(texts),
+            history: history.clone(),
         }
     }
 
     /// Returns whether a reader may continue from `position`.
     pub(crate) fn continues(&self, position: &Position) -> bool {
+        let mut runs = self.history.ids().1.iter();
         self.identity == position.identity
             && self.tables == position.tables
-            && self.runs.contains(&position.run)
+            && runs.any(|run| digits(run) == position.run)
     }
 
-    /// Returns whether transactions that were visible in `before` are visible in this lineage.
-    fn continues_history(&self, before: &Self) -> bool {
-        let newest = before.runs.last();
-        self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
-    }
-
-    /// Returns whether a server with this history is the one of this lineage.
-    pub(super) fn is_of(&self, history: &History) -> bool {
-        let (identity, runs) = history.ids();
-        let newest = self.runs.last();
-        self.identity == digits(identity)
-            && newest.is_some_and(|newest| runs.iter().any(|run| digits(run) == *newest))
+    /// Returns whether a server with this history has all that readers of this lineage have seen.
+    pub(super) fn is_within(&self, history: &History) -> bool {
+        history.continues(&self.history)
     }
 
     fn at(&self, cursor: Cursor) -> Position {
         Position {
             identity: self.identity.clone(),
-            run: self.runs.last().cloned().unwrap_or_default(),
+            run: self.run.clone(),
             tables: self.tables,
             cursor,
         }
@@ -287,7 +281,7 @@ impl Seam {
         };
         let end = &self.end.snapshot;
         // Another history may assign the ids of transactions a second time. A resync came before its first event.
-        if !span.lineage.continues_history(&self.lineage) || end.is_within(&span.done.snapshot) {
+        if !self.lineage.is_within(&span.lineage.history) || end.is_within(&span.done.snapshot) {
             return Live::Beyond;
         }
         match event.transaction_id() {

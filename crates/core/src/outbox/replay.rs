@@ -8,7 +8,7 @@ use super::history::History;
 use super::position::{Lineage, Position, Progress, Seam, Span};
 use super::reader::{OutboxReader, Share};
 use super::row::failed;
-use crate::connect::ConnectConfig;
+use crate::connect::{ConnectConfig, drive};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 
@@ -57,11 +57,7 @@ impl Replayer {
         let mut config = config.clone();
         config.for_listening("replay", SILENCE, CONNECT);
         let (client, connection) = config.listening_session().await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection for replays ended");
-            }
-        });
+        drive(connection);
         client.batch_execute(STATEMENT).await.map_err(failed)?;
         let history = History::of(&client).await?;
         let reader = OutboxReader::new(Arc::new(client));
@@ -83,7 +79,7 @@ impl Replayer {
         let Some(lineage) = source.lineage() else {
             return Ok(None);
         };
-        if !lineage.continues(position) || !lineage.is_of(&self.history) {
+        if !lineage.continues(position) || !lineage.is_within(&self.history) {
             return Ok(None);
         }
         let cursor = position.cursor.clone();
@@ -99,7 +95,7 @@ impl Replayer {
     /// If the connection is lost; the replayer is then of no use any more. Of kind [`ErrorKind::History`] if the position is ahead
     /// of the outbox, or another connection began the replay on a server with another history.
     pub async fn next(&mut self, replay: &mut Replay) -> Result<Replayed> {
-        if !replay.lineage.is_of(&self.history) {
+        if !replay.lineage.is_within(&self.history) {
             let message = "the server has another history than the one that the replay began on";
             return Err(Error::new(ErrorKind::History, message));
         }
