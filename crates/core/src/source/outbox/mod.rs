@@ -171,14 +171,11 @@ impl OutboxSource {
             self.pending.push_back(Signal::Resync(Resync::new(reason)));
             self.pending.push_back(live(&check));
         }
-        self.settings
-            .progress
-            .set_lineage(Lineage::new(&position.history, &check));
-        self.has_emitted = true;
         self.known = Some(Known {
             position: Some(position),
             check,
         });
+        self.note_lineage();
         self.session.keep(Open {
             session: Box::new(session),
             catching_up: resumes.then(Instant::now),
@@ -217,17 +214,29 @@ impl OutboxSource {
                 }
             }
             Received::Checked(now) => {
-                let before = std::mem::replace(&mut known.check, now);
-                if let Some(position) = &known.position {
-                    let lineage = Lineage::new(&position.history, &known.check);
-                    self.settings.progress.set_lineage(lineage);
-                    self.has_emitted = true;
+                if known.check == now {
+                    return;
                 }
+                let before = std::mem::replace(&mut known.check, now);
                 match catching_up {
                     Some(_) => self.pending.extend(restored(&before, &known.check)),
                     None => self.pending.extend(compare(&before, &known.check)),
                 }
+                self.note_lineage();
             }
+        }
+    }
+
+    /// The history or the check is another one. The position is known again when the signals about that have been emitted.
+    fn note_lineage(&mut self) {
+        if let Some(Known {
+            position: Some(position),
+            check,
+        }) = &self.known
+        {
+            let lineage = Lineage::new(&position.history, check);
+            self.settings.progress.set_lineage(lineage);
+            self.has_emitted = true;
         }
     }
 
