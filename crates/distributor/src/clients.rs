@@ -29,7 +29,6 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Counts {
-    total: usize,
     by_address: HashMap<Option<IpAddr>, usize>,
     /// The clients by their number.
     connected: HashMap<u64, Connected>,
@@ -55,13 +54,12 @@ impl Clients {
     ) -> Result<Admission, Refusal> {
         let mut counts = self.counts();
         let of_address = counts.by_address.get(&address).copied().unwrap_or_default();
-        if counts.total >= limits.clients {
+        if counts.connected.len() >= limits.clients {
             return Err(Refusal::too_many_clients(limits.clients));
         }
         if of_address >= limits.clients_per_address {
             return Err(Refusal::too_many_of_address(limits.clients_per_address));
         }
-        counts.total += 1;
         counts.by_address.insert(address, of_address + 1);
         transport.add_clients(1.0);
         counts.last += 1;
@@ -78,7 +76,7 @@ impl Clients {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.counts().total
+        self.counts().connected.len()
     }
 
     /// Returns who is connected, those who are furthest behind first.
@@ -136,7 +134,6 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.transport.add_clients(-1.0);
         let mut counts = self.clients.counts();
-        counts.total -= 1;
         let connected = counts.connected.remove(&self.number);
         if let Some(count) = counts.by_address.get_mut(&self.address) {
             *count -= 1;
@@ -144,7 +141,7 @@ impl Drop for Admission {
                 counts.by_address.remove(&self.address);
             }
         }
-        if counts.total == 0 {
+        if counts.connected.is_empty() {
             self.clients.shared.empty.notify_waiters();
         }
         // Not under the lock: this may free a queue.

@@ -7,7 +7,7 @@ use actix_web::web::Bytes;
 use bytestring::ByteString;
 use pgherald_core::__private::host::events::{ToPayload, attached};
 use pgherald_core::__private::host::outbox::{Located, Position};
-use pgherald_core::{Error, ErrorKind, Event, Resync};
+use pgherald_core::{Error, ErrorKind, Event, Resync, ResyncReason};
 use serde::Serialize;
 
 use crate::access::Columns;
@@ -91,7 +91,7 @@ impl Message {
 
     /// A stream is live. `here` is the position after everything that was sent.
     pub(crate) fn live(here: Option<&Position>) -> Self {
-        let id = here.map(|here| here.to_string().into_boxed_str());
+        let id = here.map(text);
         let content = Content::Live { id: id.as_deref() };
         let json = encode(&content);
         Self::encoded("live", json, id)
@@ -112,8 +112,11 @@ impl Message {
     /// The messages for a resync: `lagged` if the queue of this client was full, and `resync` for other reasons.
     /// A client with limited rights does not see the channel, and reads everything again.
     pub(crate) fn resync(resync: &Resync, is_unlimited: bool) -> Vec<Self> {
-        let labels = resync.reasons().iter().map(|reason| reason.label());
-        let others: Vec<&str> = labels.filter(|label| *label != OVERFLOW).collect();
+        let others = resync
+            .reasons()
+            .iter()
+            .filter(|reason| !is_overflow(reason));
+        let others: Vec<&str> = others.map(ResyncReason::label).collect();
         let mut messages = Vec::with_capacity(2);
         let missed = resync.lost();
         let has_lagged = others.len() < resync.reasons().len();
@@ -150,7 +153,7 @@ impl Message {
     /// A sign of life. `here` is the position after everything that was sent.
     pub(crate) fn heartbeat(here: Option<&Position>) -> Self {
         let now = jiff::Timestamp::now();
-        let id = here.map(|here| here.to_string().into_boxed_str());
+        let id = here.map(text);
         let content = Content::Heartbeat {
             at: format!("{now:.3}"),
             id: id.as_deref(),
@@ -187,19 +190,21 @@ impl Message {
     /// columns are no JSON.
     pub(crate) fn event(event: &Event, columns: Option<&Columns>) -> Option<Self> {
         let forms: Arc<Forms> = attached(event, Arc::default);
-        forms.get(columns, || Self::event_at(event, columns, event.position()))
+        forms.get(columns, || {
+            Self::event_at(event, columns, event.position().as_ref())
+        })
     }
 
     /// The change of a row, for a client to whom it has another position than to others.
     pub(crate) fn event_at(
         event: &Event,
         columns: Option<&Columns>,
-        position: Option<Position>,
+        position: Option<&Position>,
     ) -> Option<Self> {
         let keeps = columns.map(|columns| |name: &str| columns.contains(name));
         let keeps = keeps.as_ref().map(|keeps| keeps as &dyn Fn(&str) -> bool);
         let payload = event.to_payload_of(keeps).ok()?;
-        let id = position.map(|position| position.to_string().into_boxed_str());
+        let id = position.map(text);
         let json = match &id {
             // A position has no characters that JSON would escape.
             Some(id) => format!(r#"{{"type":"event","id":"{id}","event":{payload}}}"#),
@@ -238,17 +243,18 @@ impl Message {
     }
 }
 
+fn text(position: &Position) -> Box<str> {
+    position.to_string().into()
+}
+
 fn encode(content: &Content<'_>) -> String {
     // Serialization of these types does not fail.
     serde_json::to_string(content).unwrap_or_default()
 }
 
-const OVERFLOW: &str = "overflow";
-
-/// Whether the queue of a client was full.
-pub(crate) fn has_lagged(resync: &Resync) -> bool {
-    let mut labels = resync.reasons().iter().map(|reason| reason.label());
-    labels.any(|label| label == OVERFLOW)
+/// Whether a reason is about the queue of the subscriber itself, not about the source.
+pub(crate) fn is_overflow(reason: &ResyncReason) -> bool {
+    matches!(reason, ResyncReason::Overflow)
 }
 
 /// Encodes a block. The values of columns are JSON that a trigger has written, and may have line breaks between their tokens. Each

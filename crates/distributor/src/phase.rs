@@ -54,6 +54,11 @@ pub(crate) struct Phase {
 }
 
 impl Phase {
+    /// Whether the stream is live, so that a delivery cannot change that.
+    pub(crate) fn is_live(&self) -> bool {
+        self.announced == Some(Announcement::Live)
+    }
+
     /// The source is down.
     pub(crate) fn on_down(&mut self) -> Option<Announcement> {
         self.source_is_live = false;
@@ -100,7 +105,7 @@ impl Phase {
     }
 
     fn settled(&mut self) -> Vec<Announcement> {
-        if !self.source_is_live || self.announced == Some(Announcement::Live) {
+        if !self.source_is_live || self.is_live() {
             return Vec::new();
         }
         if self.behind.is_some_and(|behind| behind != Waiting::NOTHING) {

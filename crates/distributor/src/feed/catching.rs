@@ -123,9 +123,10 @@ impl Feed {
 
     /// Returns the position after everything that was sent, if the client has everything up to it.
     pub(super) fn here(&self) -> Option<Position> {
+        let continued = self.continued.as_ref().filter(|_| self.is_covered)?;
         // Read before the queue: the source has published everything up to its position.
-        let position = self.continued.as_ref()?.replays.progress().position()?;
-        if !self.is_covered || self.waiting() != Waiting::NOTHING {
+        let position = continued.replays.progress().position()?;
+        if self.waiting() != Waiting::NOTHING {
             return None;
         }
         let here = match &self.catching {

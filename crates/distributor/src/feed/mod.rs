@@ -16,7 +16,7 @@ use catching::{Catching, step};
 
 use crate::access::{Grant, Validity, View};
 use crate::limits::{Limits, WhenSlow};
-use crate::message::{Message, has_lagged};
+use crate::message::{Message, is_overflow};
 use crate::phase::{Announcement, Phase, Waiting};
 use crate::refusal::Refusal;
 use crate::telemetry;
@@ -71,7 +71,7 @@ impl Closing {
     }
 }
 
-/// Tells a stream that the distributor shuts down, or that the client's token is not valid any more.
+/// Notifies a stream of the shutdown of the distributor, and of the end of the client's token.
 #[derive(Clone, Debug)]
 pub(crate) struct Switch {
     receiver: watch::Receiver<bool>,
@@ -235,10 +235,11 @@ impl Feed {
         if !self.is_replayed(delivery) && !self.send(delivery) {
             return;
         }
-        let announced = self
-            .phase
-            .on_delivery(in_hand.events, self.waiting().resync);
-        self.announce(announced);
+        if !self.phase.is_live() {
+            let waits = self.waiting().resync;
+            let announced = self.phase.on_delivery(in_hand.events, waits);
+            self.announce(announced);
+        }
     }
 
     /// Sends what a delivery has for the client. Returns false if the stream ends.
@@ -247,7 +248,7 @@ impl Feed {
             telemetry::lagged(resync.lost());
             self.pending
                 .extend(Message::resync(resync, self.grant.is_unlimited()));
-            if has_lagged(resync) && self.when_slow == WhenSlow::Disconnect {
+            if resync.reasons().iter().any(is_overflow) && self.when_slow == WhenSlow::Disconnect {
                 self.closing = Some(Closing::Lagged);
                 return false;
             }
@@ -288,7 +289,7 @@ impl Feed {
             }
         };
         let message = match position {
-            Some(position) => Message::event_at(event, columns, Some(position)),
+            Some(position) => Message::event_at(event, columns, Some(&position)),
             None if self.is_covered => Message::event(event, columns),
             // During a replay, the positions of its events are those of the client.
             None if self.catching.is_replaying() => Message::event(event, columns),

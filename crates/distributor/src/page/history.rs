@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use pgherald_core::{Health, Resync};
+use pgherald_core::{Health, Resync, ResyncReason};
 use serde::Serialize;
 
 use super::time;
+use crate::message::is_overflow;
 
 /// Entries that are kept.
 const KEPT: usize = 256;
@@ -91,9 +92,11 @@ impl History {
     }
 
     pub(super) fn on_resync(&mut self, resync: &Resync) {
-        let labels = resync.reasons().iter().map(|reason| reason.label());
-        // `overflow` is about the queue of the monitor itself.
-        let reasons: Vec<_> = labels.filter(|label| *label != "overflow").collect();
+        let reasons = resync
+            .reasons()
+            .iter()
+            .filter(|reason| !is_overflow(reason));
+        let reasons: Vec<_> = reasons.map(ResyncReason::label).collect();
         if reasons.is_empty() {
             return;
         }
