@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
+use pgherald_distributor::Limits;
 
 use super::{Operation, condition};
 
@@ -44,13 +45,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
     /// Clients at the same time
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().clients)]
     pub(crate) clients: usize,
     /// Clients at the same time from one address. Behind a reverse proxy, all clients have its address
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().clients_per_address)]
     pub(crate) clients_per_address: usize,
     /// Events that wait for one client that reads slowly
-    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().buffer)]
     pub(crate) buffer: usize,
 }
 
