@@ -16,7 +16,7 @@ type State = web::Data<Shared>;
 
 pub(crate) fn configure(state: &State, config: &mut web::ServiceConfig) {
     config.app_data(State::clone(state));
-    // Probes are not logged: they are frequent and tell nothing.
+    // Probes are not logged: they are frequent, and carry no information.
     config
         .route("/up", web::get().to(process::healthz))
         .route("/healthz", web::get().to(process::healthz))

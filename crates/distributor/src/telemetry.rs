@@ -14,8 +14,8 @@ pub const MESSAGES: &str = "pgherald_distributor_messages_total";
 /// Requests that were refused. Counter; labels: `code`, the code in the body of the answer.
 pub const REFUSALS: &str = "pgherald_distributor_refusals_total";
 
-/// Streams that the server closed. Counter; labels: `reason`, which is `shutdown`, `lagged`, `expired`, `disconnected`, `idle`, `policy`, `size` or
-/// `protocol`.
+/// Streams that the server closed. Counter; labels: `reason`, which is `shutdown`, `lagged`, `expired`, `disconnected`, `idle`,
+/// `policy`, `size` or `protocol`.
 pub const CLOSED: &str = "pgherald_distributor_closed_total";
 
 /// Events that slow clients have missed, as reported to them by `lagged`. Counter; no labels.

@@ -5,7 +5,7 @@
 //!   this process ── SQL ──► PostgreSQL ──► process `serve`, or uvicorn ──► process `connect`: all clients
 //! ```
 //!
-//! Server and clients are processes of their own, so that the server's processor time and memory can be told from theirs. Each
+//! Server and clients are processes of their own, so that the server's processor time and memory are measured apart. Each
 //! process needs as many files as there are clients: raise the limit with `ulimit -n` if that is refused.
 //!
 //! `cargo bench -p pgherald-distributor --bench fanout` measures everything; `-- NAME` what contains NAME: `keys`, `all`, `dispatch`.

@@ -75,7 +75,7 @@ impl Database {
             return Ok(Arc::clone(client));
         }
         let client = self.config.client().await?;
-        // The server would otherwise continue a statement that nobody waits for.
+        // Without the limit, the server would continue a statement whose request has timed out.
         let limit = format!("SET statement_timeout = {}", LIMIT.as_millis());
         let set = client.batch_execute(&limit).await;
         set.map_err(|cause| Error::disconnected("cannot set up the session", cause))?;

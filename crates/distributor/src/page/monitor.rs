@@ -80,7 +80,7 @@ impl Drop for Monitor {
 async fn follow(herald: Arc<Herald>, state: Arc<Mutex<State>>, database: Option<Arc<Database>>) {
     let mut health = herald.health();
     health.mark_changed();
-    // The source does not wait for queues with this policy, so the page delays nobody.
+    // The source does not wait for queues with this policy, so the page delays no subscriber.
     let options = SubscriptionOptions::new(NAME).overflow(Overflow::DropOldest);
     let subscription = herald.open(Filter::new(), options).await;
     drop(herald);

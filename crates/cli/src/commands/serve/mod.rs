@@ -154,7 +154,7 @@ fn recorder() -> Result<impl Fn() -> String + Send + Sync + 'static, Failure> {
     telemetry::describe();
     let upkeep = recorder.clone();
     tokio::spawn(async move {
-        // Drains what histograms have collected, if nobody reads the metrics.
+        // Drains the histograms, which grow while no scraper reads the metrics.
         let mut ticks = tokio::time::interval(Duration::from_secs(5));
         loop {
             ticks.tick().await;

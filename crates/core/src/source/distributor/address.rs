@@ -27,7 +27,7 @@ pub(super) struct Address {
 impl Address {
     pub(super) fn parse(url: &str) -> Result<Self> {
         let refuse = |why: &str| {
-            // Without the URL itself: somebody may have put a password into it.
+            // Without the URL itself: it may contain a password.
             let message =
                 format!("the URL of the distributor {why}; it must be like https://host:port/path");
             Error::new(ErrorKind::Config, message)

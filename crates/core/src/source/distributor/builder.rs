@@ -68,7 +68,7 @@ impl DistributorSourceBuilder {
     }
 
     /// Sets the bearer token that the distributor requires. It is sent in the header `Authorization`, and is never logged. Use it
-    /// with `https` only, or on a network where nobody else listens.
+    /// with `https` only, or on a network that you trust.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Token::Fixed(token.into());
         self

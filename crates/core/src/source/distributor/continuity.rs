@@ -118,7 +118,7 @@ impl Continuity {
         }
         match scope {
             Scope::Everything => self.resync(resync),
-            // Subscribers cannot be told what it is limited to.
+            // No resync of subscribers has this scope, so they receive one of everything.
             _ => vec![Signal::Resync(resync)],
         }
     }
