@@ -13,7 +13,7 @@ use pgherald::{
     HandlerResult, Herald, Key, Resync, RetryPolicy, Table, TableName,
 };
 
-use crate::support::{LIMIT, Log, Scene, local, options, until};
+use crate::support::{LIMIT, Log, Scene, YEARS, local, options, until};
 
 struct Job;
 
@@ -276,8 +276,7 @@ async fn events_of_a_row_stay_in_order_when_a_column_changes_its_type() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let long = Duration::from_secs(86_400);
-        let options = options("g").retry(RetryPolicy::new(9, Backoff::new(long, long)));
+        let options = options("g").retry(RetryPolicy::new(9, Backoff::new(YEARS, YEARS)));
         let fails = Box::new(|line: &str, _| match line {
             "1=1" => Err("later".into()),
             _ => Ok(()),

@@ -12,7 +12,7 @@ use pgherald::{
 };
 use tokio_postgres::Transaction;
 
-use crate::support::{LIMIT, Scene};
+use crate::support::{LIMIT, Scene, YEARS};
 
 const NOTE: &str = "INSERT INTO effects (id, value) VALUES ($1, 1)";
 
@@ -135,7 +135,7 @@ async fn reports_at_shutdown_count_failed_attempts_parked_events_and_dead_letter
         .start()
         .await
         .unwrap();
-    let later = Backoff::new(Duration::from_secs(600), Duration::from_secs(600));
+    let later = Backoff::new(YEARS, YEARS);
     let durable = DurableOptions::new("g")
         .from_beginning()
         .retry(RetryPolicy::new(12, later));

@@ -1,12 +1,10 @@
 //! A new history of the outbox: its effects on groups, and how a locked history is reported.
 
-use std::time::Duration;
-
 use pgherald_core::{Backoff, Filter, Operation, RetryPolicy};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 
-use crate::support::{LIMIT, Log, Scene, all_well, drained, local, options, report, until};
+use crate::support::{LIMIT, Log, Scene, YEARS, all_well, drained, local, options, report, until};
 
 const WAITING: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
 
@@ -49,8 +47,7 @@ async fn an_event_parked_behind_another_is_handled_after_the_filter_was_narrowed
         scene
             .run("INSERT INTO jobs VALUES (1, 1); UPDATE jobs SET value = 2")
             .await;
-        let an_hour = Duration::from_secs(3_600);
-        let retry = RetryPolicy::new(3, Backoff::new(an_hour, an_hour));
+        let retry = RetryPolicy::new(3, Backoff::new(YEARS, YEARS));
         let fails = Box::new(|_: &str, _| Err("later".into()));
         let handle = scene.start(options("g").retry(retry), &log, fails);
         scene

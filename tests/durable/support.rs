@@ -132,6 +132,10 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
+/// A limit of delays before retries. Delays are drawn evenly from zero up to the limit, so with an hour, one of a thousand would end
+/// within a few seconds. With this limit, none ends during a test.
+pub(crate) const YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// Options with short retries and leases.
 pub(crate) fn options(group: &str) -> DurableOptions {
     DurableOptions::new(group)
