@@ -43,6 +43,9 @@ async fn a_dropped_trigger_degrades_the_listener_and_its_return_causes_a_resync(
         "{}",
         cause(&seen)
     );
+    // A resync now would not cover what is lost from here on.
+    let resyncs: Vec<_> = seen.resyncs().map(ToString::to_string).collect();
+    assert_eq!(resyncs, ["started"]);
     insert(&client, "t", 1).await;
     // Events of triggers that are in place still arrive.
     insert(&client, "other", 2).await;

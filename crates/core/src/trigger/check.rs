@@ -62,15 +62,14 @@ impl Check {
         all.map(|one| (&*one.triggers, &*one.rows))
     }
 
-    /// Whether triggers of a table were altered since `before`.
+    /// Whether triggers of a table were altered since `before`, and lose nothing now. Others count as repaired later.
     pub(crate) fn has_other_triggers(&self, before: &Self) -> bool {
-        let triggers = |check: &Self| {
-            let tables = check.fingerprint.tables.iter();
-            tables
-                .map(|table| table.triggers.clone())
-                .collect::<Vec<_>>()
-        };
-        triggers(self) != triggers(before)
+        let before = before.fingerprint.tables.iter();
+        let mut pairs = self.fingerprint.tables.iter().zip(before);
+        pairs.any(|(now, before)| {
+            let loses = || self.losing().any(|drift| drift.table == now.table);
+            now.triggers != before.triggers && !loses()
+        })
     }
 
     /// The tables whose rows DDL may have changed since `before`.
