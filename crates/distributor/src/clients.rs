@@ -144,8 +144,11 @@ impl Drop for Admission {
         if counts.connected.is_empty() {
             self.clients.shared.empty.notify_waiters();
         }
-        // Not under the lock: this may free a queue.
-        drop((counts, connected));
+        // Logging and freeing a queue are not done under the lock.
+        drop(counts);
+        if let Some(connected) = connected {
+            connected.log_end();
+        }
     }
 }
 

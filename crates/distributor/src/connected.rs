@@ -8,6 +8,8 @@ use actix_web::HttpRequest;
 use pgherald_core::__private::host::events::SubscriptionObserver;
 use serde::Serialize;
 
+use crate::telemetry::ACCESS_LOG;
+
 /// Clients that are listed.
 const LISTED: usize = 50;
 /// Characters of a filter that are kept for each client.
@@ -60,6 +62,19 @@ impl Connected {
             since: Instant::now(),
             queue: None,
         }
+    }
+
+    /// Writes to the access log that the client's stream has ended. Without the query: see [`crate::front`].
+    pub(crate) fn log_end(&self) {
+        tracing::info!(
+            target: ACCESS_LOG,
+            number = self.number,
+            path = self.target.path,
+            address = self.address.map(|address| address.to_string()),
+            seconds = self.since.elapsed().as_secs(),
+            delivered = self.queue.as_ref().map(|queue| queue.stats().delivered),
+            "stream ended"
+        );
     }
 }
 

@@ -15,10 +15,7 @@ use tracing::Instrument;
 
 use crate::access::{Name, Origins};
 use crate::distributor::Shared;
-use crate::telemetry::SPAN_REQUEST;
-
-/// The target of the access log.
-const ACCESS_LOG: &str = "pgherald_distributor::access";
+use crate::telemetry::{ACCESS_LOG, SPAN_REQUEST};
 
 /// Answers preflights, adds the headers for pages of allowed origins, and logs the answer. The log has the path without the query,
 /// because a query may have a ticket.

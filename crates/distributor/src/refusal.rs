@@ -186,3 +186,43 @@ impl ResponseError for Refusal {
         response.json(Body { error })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError;
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    use super::Refusal;
+    use crate::telemetry::REFUSALS;
+
+    #[test]
+    fn each_answer_is_counted_by_its_code() {
+        let recorder = DebuggingRecorder::new();
+        metrics::with_local_recorder(&recorder, || {
+            let _ = Refusal::bad_host().error_response();
+            let _ = Refusal::no_upgrade().error_response();
+            let _ = Refusal::no_upgrade().error_response();
+        });
+        let found = recorder.snapshotter().snapshot().into_vec();
+        let mut counted: Vec<_> = found
+            .iter()
+            .map(|(key, _, _, value)| {
+                let labels = key.key().labels();
+                let codes: Vec<_> = labels.map(|label| label.value()).collect();
+                (key.key().name(), codes.join(","), value)
+            })
+            .collect();
+        counted.sort_unstable_by_key(|(_, code, _)| code.clone());
+        assert_eq!(
+            counted,
+            [
+                (REFUSALS, "bad_host".to_owned(), &DebugValue::Counter(1)),
+                (
+                    REFUSALS,
+                    "upgrade_required".to_owned(),
+                    &DebugValue::Counter(2)
+                ),
+            ]
+        );
+    }
+}

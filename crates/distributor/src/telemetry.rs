@@ -24,6 +24,9 @@ pub const LAGGED: &str = "pgherald_distributor_lagged_events_total";
 /// The span around the answer to a request, at level INFO. Fields: `method`; `path`, without the query.
 pub const SPAN_REQUEST: &str = "pgherald.request";
 
+/// The target of the access log, at level INFO: a line when a request was answered, and one when a stream has ended.
+pub const ACCESS_LOG: &str = "pgherald_distributor::access";
+
 /// Registers the description of each metric with the recorder. Call it once, after the recorder was installed.
 pub fn describe() {
     metrics::describe_gauge!(CLIENTS, Unit::Count, "Clients that are connected");

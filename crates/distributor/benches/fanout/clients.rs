@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{BufRead, Write};
 use std::rc::Rc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +33,12 @@ type Shared = Rc<RefCell<Counts>>;
 /// milliseconds, and the number of closed connections.
 pub(crate) fn run(port: u16, count: usize, path: &str) {
     allow_files(20_000);
+    // The benchmark would wait for a client that has panicked.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(1);
+    }));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -43,20 +50,25 @@ pub(crate) fn run(port: u16, count: usize, path: &str) {
         let permits = Rc::new(tokio::sync::Semaphore::new(OPENING));
         for number in 0..count {
             let path = path.replace("{}", &number.to_string());
-            let (counts, permits) = (Rc::clone(&counts), Rc::clone(&permits));
+            let (shared, permits) = (Rc::clone(&counts), Rc::clone(&permits));
             tokio::task::spawn_local(async move {
                 let permit = permits.acquire().await.unwrap();
                 let stream = connect(port, &path).await;
                 drop(permit);
                 if !has_live {
-                    counts.borrow_mut().live += 1;
+                    shared.borrow_mut().live += 1;
                 }
-                read(stream, &counts).await;
+                read(stream, &shared).await;
             });
+            if number == 0 {
+                connected(&counts, 1).await;
+                if !has_live {
+                    // PGCacheWatch accepts clients before it listens, and fails if others connect meanwhile.
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
         }
-        while counts.borrow().live < count {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        connected(&counts, count).await;
         answer("1");
         let (questions, mut asked) = tokio::sync::mpsc::channel(1);
         std::thread::spawn(move || {
@@ -90,6 +102,12 @@ pub(crate) fn run(port: u16, count: usize, path: &str) {
     });
 }
 
+async fn connected(counts: &Shared, count: usize) {
+    while counts.borrow().live < count {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn answer(line: &str) {
     println!("{line}");
     std::io::stdout().flush().unwrap();
@@ -99,7 +117,7 @@ async fn connect(port: u16, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let request = format!(
-        "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -140,8 +140,6 @@ async fn all(server: &Postgres, client: &Client) {
         until_up(&port).await;
         let path = "/pgpubsub/all";
         let clients = connect(&port, count, path);
-        // It accepts clients before it listens.
-        tokio::time::sleep(Duration::from_secs(1)).await;
         let scene = Scene {
             name: "PGCacheWatch",
             path,
@@ -232,6 +230,7 @@ fn uvicorn(python: &str, server: &Postgres, port: &str) -> Command {
     };
     let mut command = Command::new(python);
     command
+        .stderr(std::process::Stdio::null())
         .args([
             "-m",
             "uvicorn",

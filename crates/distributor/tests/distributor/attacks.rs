@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use futures_util::{StreamExt, stream};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use pgherald_distributor::{Access, Limits};
 use pgherald_testkit::Postgres;
@@ -316,13 +317,14 @@ async fn ten_thousand_connects_and_drops_leave_nothing_behind() {
         "GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ];
     let storm = async |connects: usize| {
-        for place in 0..connects {
+        let clients = stream::iter(0..connects).for_each_concurrent(100, async |place| {
             let mut stream = TcpStream::connect(("127.0.0.1", scene.port)).await.unwrap();
             // The server may answer garbage by closing.
             let _ = stream
                 .write_all(requests[place % requests.len()].as_bytes())
                 .await;
-        }
+        });
+        clients.await;
         scene.clients(1).await;
     };
     storm(1_000).await;
