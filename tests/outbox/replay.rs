@@ -120,7 +120,7 @@ async fn a_client_that_leaves_in_the_middle_of_an_overlap_receives_nothing_twice
     stage.insert(3).await;
     let page = stage.events().await;
     assert_eq!(page.iter().map(key).collect::<Vec<_>>(), ["1", "2", "3"]);
-    let Live::Overlapping(position) = seam.place(&page[0]) else {
+    let Live::Overlapping(Some(position)) = seam.place(&page[0]) else {
         panic!("{:?}", seam.place(&page[0]));
     };
     assert_eq!(seam.place(&page[1]), Live::Replayed);
@@ -131,6 +131,41 @@ async fn a_client_that_leaves_in_the_middle_of_an_overlap_receives_nothing_twice
     stage.insert(4).await;
     let later = stage.events().await;
     assert_eq!(seam.place(&later[0]), Live::Beyond);
+}
+
+/// A replay reads what the source has not read yet. If the next connection of the client begins with a resync, and not with a replay,
+/// the source then emits events that the client has had.
+#[tokio::test]
+async fn the_source_may_be_behind_a_position() {
+    let mut stage = Stage::new().await;
+    stage.insert(0).await;
+    let begin = stage.events().await[0].position().unwrap();
+    let mut late = stage.config.client().await.unwrap();
+    let late = late.transaction().await.unwrap();
+    late.batch_execute("INSERT INTO counters VALUES (1)")
+        .await
+        .unwrap();
+    stage.insert(2).await;
+    let (_, seam) = stage.replay(&begin).await;
+    late.commit().await.unwrap();
+    let position = seam.position();
+    assert!(!stage.progress.is_past(&position));
+    let page = stage.events().await;
+    assert_eq!(page.iter().map(key).collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(position.place(&page[0]), Live::Overlapping(None));
+    assert_eq!(position.place(&page[1]), Live::Replayed);
+    // Of the same page, the client may also have had a part.
+    let first = page[0].position().unwrap();
+    assert_eq!(first.place(&page[0]), Live::Replayed);
+    assert_eq!(first.place(&page[1]), Live::Overlapping(None));
+
+    stage.insert(3).await;
+    let later = stage.events().await;
+    assert_eq!(position.place(&later[0]), Live::Beyond);
+    assert!(stage.progress.is_past(&position));
+    let mut other = Stage::new().await;
+    other.insert(1).await;
+    assert_eq!(position.place(&other.events().await[0]), Live::Beyond);
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ enum Read {
     Page(Replay, Replayed),
     /// The position is not valid any more.
     Lost,
-    /// The connection was lost.
+    /// The connection was lost, or the source has no session.
     Interrupted(Option<Replay>),
 }
 
@@ -159,6 +159,10 @@ impl Shared {
 
     /// Reads a page with a connection that no other replay uses meanwhile.
     async fn read(self: Arc<Self>, position: Position, mut replay: Option<Replay>) -> Read {
+        // A position is compared with the source's session. Without one, nobody knows whether it is valid.
+        if replay.is_none() && self.progress.position().is_none() {
+            return Read::Interrupted(None);
+        }
         let Ok(_permit) = self.permits.acquire().await else {
             return Read::Lost;
         };

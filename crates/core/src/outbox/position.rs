@@ -56,6 +56,17 @@ impl Lineage {
             && runs.any(|run| digits(run) == position.run)
     }
 
+    /// Returns whether a source of this lineage that has emitted everything up to `done` emits nothing more that a reader at `position`
+    /// has had. True for another lineage: that history may assign the ids of transactions a second time.
+    fn is_past(&self, position: &Position, done: &Point) -> bool {
+        let Cursor {
+            done: read,
+            reading,
+        } = &position.cursor;
+        let last = reading.as_ref().map_or(read, |reading| &reading.to);
+        !self.continues(position) || last.snapshot.is_within(&done.snapshot)
+    }
+
     /// Returns whether a server with this history has all that readers of this lineage have seen.
     pub(super) fn is_within(&self, history: &History) -> bool {
         history.continues(&self.history)
@@ -173,6 +184,28 @@ impl Position {
         };
         has_span || reading.as_ref().is_some_and(is_past)
     }
+
+    /// Returns what to do with an event of the source for a reader that is at this position, and does not replay from it. The source
+    /// may be behind the position, because replays read the outbox while the source has no session.
+    #[must_use]
+    pub fn place(&self, event: &Event) -> Live {
+        let (Some(span), Some(id)) = (event.span(), event.outbox_id()) else {
+            return Live::Elsewhere;
+        };
+        if span.lineage.is_past(self, &span.done) {
+            return Live::Beyond;
+        }
+        let Cursor { done, reading } = &self.cursor;
+        let has = |xid| {
+            let has_read =
+                |reading: &Reading| reading.to.snapshot.has(xid) && reading.position >= id;
+            done.snapshot.has(xid) || reading.as_ref().is_some_and(has_read)
+        };
+        match event.transaction_id() {
+            Some(xid) if has(xid) => Live::Replayed,
+            _ => Live::Overlapping(None),
+        }
+    }
 }
 
 impl Event {
@@ -206,6 +239,16 @@ impl Progress {
     pub fn position(&self) -> Option<Position> {
         let state = self.lock();
         Some(state.lineage.as_ref()?.at(state.cursor.clone()?))
+    }
+
+    /// Returns whether the source emits nothing more that a reader at `position` has had.
+    #[must_use]
+    pub fn is_past(&self, position: &Position) -> bool {
+        let state = self.lock();
+        match (&state.lineage, &state.cursor) {
+            (Some(lineage), Some(cursor)) => lineage.is_past(position, &cursor.done),
+            _ => false,
+        }
     }
 
     /// The lineage of the current session.
@@ -247,17 +290,17 @@ pub struct Seam {
     end: Point,
 }
 
-/// What to do with an event of the source after a replay.
+/// What to do with an event of the source for a reader that has had others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Live {
-    /// The replay has read it.
+    /// The reader has had it.
     Replayed,
-    /// The replay has not read it. The position is not that of the event, because the event's span begins before the end of the
-    /// replay.
-    Overlapping(Position),
-    /// The replay has read neither it nor any later event of the source.
+    /// The reader has not had it, but later events of its span. So its position is not that of the event. `None` if no position
+    /// tells which ones.
+    Overlapping(Option<Position>),
+    /// The reader has had neither it nor any later event of the source.
     Beyond,
-    /// The event is from no outbox.
+    /// Nothing is known of it, for example because it is from no outbox.
     Elsewhere,
 }
 
@@ -286,7 +329,7 @@ impl Seam {
         }
         match event.transaction_id() {
             Some(xid) if end.has(xid) => Live::Replayed,
-            _ => Live::Overlapping(span.position(self.end.clone(), id)),
+            _ => Live::Overlapping(Some(span.position(self.end.clone(), id))),
         }
     }
 

@@ -9,10 +9,13 @@
 //! The replay begins when the source is live. So everything that the subscription had before was committed before the replay, and
 //! is read by it. While it runs, the subscription's events wait in its queue. The replay ends between two commits, and the queue has
 //! events from both sides of its end. The seam decides which of them the replay has read.
+//!
+//! A replay may read what the source has not read yet, because it has connections of its own. So if the next connection of the client
+//! begins with a resync, the source may still emit events that the client has had. They are not sent again.
 
 use std::future::pending;
 
-use pgherald_core::__private::host::outbox::{Live, Position, Seam};
+use pgherald_core::__private::host::outbox::{Live, Located, Position, Seam};
 use pgherald_core::{Delivery, Event, Filter, Resync, ResyncReason};
 use tokio::sync::mpsc;
 
@@ -92,7 +95,12 @@ impl Feed {
 
     pub(super) fn on_step(&mut self, step: Step) {
         let announced = match step {
-            Step::Events(events) => return self.on_events(&events),
+            Step::Events(events) => {
+                self.on_events(&events);
+                let reached = events.last().and_then(Located::position);
+                self.reached = reached.or(self.reached.take());
+                return;
+            }
             Step::Lost => {
                 self.catching = Catching::Done(None);
                 self.is_covered = true;
@@ -111,12 +119,14 @@ impl Feed {
 
     /// Decides about an event of the subscription or of a replay.
     pub(super) fn place(&mut self, event: &Event) -> Live {
-        let Catching::Done(Some(seam)) = &self.catching else {
-            return Live::Elsewhere;
+        let place = match (&self.catching, &self.reached) {
+            (Catching::Done(Some(seam)), _) => seam.place(event),
+            (Catching::Done(None), Some(reached)) => reached.place(event),
+            _ => return Live::Elsewhere,
         };
-        let place = seam.place(event);
         if place == Live::Beyond {
             self.catching = Catching::Done(None);
+            self.reached = None;
         }
         place
     }
@@ -125,12 +135,16 @@ impl Feed {
     pub(super) fn here(&self) -> Option<Position> {
         let continued = self.continued.as_ref().filter(|_| self.is_covered)?;
         // Read before the queue: the source has published everything up to its position.
-        let position = continued.replays.progress().position()?;
+        let progress = continued.replays.progress();
+        let position = progress.position()?;
         if self.waiting() != Waiting::NOTHING {
             return None;
         }
+        let is_behind = |reached| !progress.is_past(reached);
         let here = match &self.catching {
             Catching::Done(Some(seam)) if !seam.is_behind(&position) => seam.position(),
+            // The client has had events that the source has not emitted yet.
+            Catching::Done(None) if self.reached.as_ref().is_some_and(is_behind) => return None,
             Catching::Done(_) => position,
             Catching::Waiting { .. } | Catching::Replaying(_) => return None,
         };

@@ -118,6 +118,8 @@ pub(crate) struct Feed {
     /// `None` if some events of the filter are not recorded, so a position does not cover them.
     continued: Option<Continued>,
     catching: Catching,
+    /// How far the client has come, until the source is beyond.
+    reached: Option<Position>,
     /// Whether a resync of everything or the end of a replay was sent. Until then, the client has nothing that it could continue
     /// from.
     is_covered: bool,
@@ -150,19 +152,22 @@ impl Feed {
         health.mark_changed();
         let resumable = continued.is_some();
         let since = continued.as_mut().and_then(|from| from.since.take());
-        let (catching, lost) = match since.map(|since| since.parse()) {
-            None => (Catching::Done(None), None),
-            Some(Ok(from)) => {
-                let has_begun = false;
-                (Catching::Waiting { from, has_begun }, None)
-            }
-            Some(Err(_)) => (Catching::Done(None), Some(Message::position_lost())),
+        let since: Option<Result<Position, _>> = since.map(|since| since.parse());
+        let lost = matches!(since, Some(Err(_))).then(Message::position_lost);
+        let reached = since.and_then(Result::ok);
+        let catching = match reached.clone() {
+            None => Catching::Done(None),
+            Some(from) => Catching::Waiting {
+                from,
+                has_begun: false,
+            },
         };
         let hello = Message::hello(limits.heartbeat, resumable);
         Self {
             subscription,
             continued,
             catching,
+            reached,
             is_covered: false,
             last: None,
             health,
@@ -274,8 +279,13 @@ impl Feed {
         }
     }
 
-    /// Sends what the client may receive of an event. `position` replaces that of the event.
-    fn push(&mut self, event: &Event, position: Option<Position>, reported: &mut Vec<Event>) {
+    /// Sends what the client may receive of an event. `position` replaces that of the event, and `Some(None)` sends none.
+    fn push(
+        &mut self,
+        event: &Event,
+        position: Option<Option<Position>>,
+        reported: &mut Vec<Event>,
+    ) {
         let columns = match self.grant.view(event) {
             View::Event(columns) => columns,
             View::Hidden => return,
@@ -289,7 +299,7 @@ impl Feed {
             }
         };
         let message = match position {
-            Some(position) => Message::event_at(event, columns, Some(&position)),
+            Some(position) => Message::event_at(event, columns, position.as_ref()),
             None if self.is_covered => Message::event(event, columns),
             // During a replay, the positions of its events are those of the client.
             None if self.catching.is_replaying() => Message::event(event, columns),
