@@ -2,7 +2,7 @@
 
 use pgherald::{ConnectConfig, Event, OutboxSource, Signal, Source, TableName};
 use pgherald_core::__private::host::outbox::{
-    Live, Located, Position, Progress, Progresses, Replay, Replayer, Seam,
+    Live, Located, Position, Progress, Progresses, Replay, Replayer,
 };
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_testkit::Postgres;
@@ -44,6 +44,24 @@ impl Stage {
         }
     }
 
+    /// A stage whose replay has read row 2, and the position at its end. The source has read neither row 2 nor row 1, which took its
+    /// id before row 2 and was committed after the replay.
+    async fn ahead() -> (Self, Position) {
+        let mut stage = Self::new().await;
+        stage.insert(0).await;
+        let begin = stage.events().await[0].position().unwrap();
+        let mut late = stage.config.client().await.unwrap();
+        let late = late.transaction().await.unwrap();
+        late.batch_execute("INSERT INTO counters VALUES (1)")
+            .await
+            .unwrap();
+        stage.insert(2).await;
+        let (keys, end) = stage.replay(&begin).await;
+        assert_eq!(keys, ["2"]);
+        late.commit().await.unwrap();
+        (stage, end)
+    }
+
     async fn insert(&self, id: i32) {
         let sql = format!("INSERT INTO counters VALUES ({id})");
         self.client.batch_execute(&sql).await.unwrap();
@@ -62,7 +80,7 @@ impl Stage {
     }
 
     /// Replays everything after a position. Returns the keys, and where the replay ended.
-    async fn replay(&mut self, position: &Position) -> (Vec<String>, Seam) {
+    async fn replay(&mut self, position: &Position) -> (Vec<String>, Position) {
         let begun = self.replayer.begin(position, &self.progress, 100).await;
         let mut replay = begun.unwrap().unwrap();
         let mut keys = Vec::new();
@@ -71,7 +89,7 @@ impl Stage {
             assert!(!page.is_gap);
             keys.extend(page.events.iter().map(key));
             if page.is_last {
-                return (keys, replay.seam().unwrap());
+                return (keys, replay.end().unwrap());
             }
         }
     }
@@ -105,54 +123,35 @@ async fn a_replay_has_what_was_committed_after_a_position_and_nothing_else() {
 /// page.
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_of_an_overlap_receives_nothing_twice() {
-    let mut stage = Stage::new().await;
-    stage.insert(0).await;
-    let begin = stage.events().await[0].position().unwrap();
-    let mut late = stage.config.client().await.unwrap();
-    let late = late.transaction().await.unwrap();
-    late.batch_execute("INSERT INTO counters VALUES (1)")
-        .await
-        .unwrap();
-    stage.insert(2).await;
-    let (keys, seam) = stage.replay(&begin).await;
-    assert_eq!(keys, ["2"]);
-    late.commit().await.unwrap();
+    let (mut stage, end) = Stage::ahead().await;
     stage.insert(3).await;
     let page = stage.events().await;
     assert_eq!(page.iter().map(key).collect::<Vec<_>>(), ["1", "2", "3"]);
-    let Live::Overlapping(Some(position)) = seam.place(&page[0]) else {
-        panic!("{:?}", seam.place(&page[0]));
+    let Live::Overlapping(Some(position)) = end.place(&page[0]) else {
+        panic!("{:?}", end.place(&page[0]));
     };
-    assert_eq!(seam.place(&page[1]), Live::Replayed);
-    assert!(matches!(seam.place(&page[2]), Live::Overlapping(_)));
+    assert_eq!(end.place(&page[1]), Live::Replayed);
+    assert!(matches!(end.place(&page[2]), Live::Overlapping(_)));
     assert_eq!(stage.replay(&position).await.0, ["3"]);
-    assert_eq!(stage.replay(&seam.position()).await.0, ["1", "3"]);
+    assert_eq!(stage.replay(&end).await.0, ["1", "3"]);
 
     stage.insert(4).await;
     let later = stage.events().await;
-    assert_eq!(seam.place(&later[0]), Live::Beyond);
+    assert_eq!(end.place(&later[0]), Live::Beyond);
 }
 
 /// A replay reads what the source has not read yet. If the next connection of the client begins with a resync, and not with a replay,
 /// the source then emits events that the client has had.
 #[tokio::test]
 async fn the_source_may_be_behind_a_position() {
-    let mut stage = Stage::new().await;
-    stage.insert(0).await;
-    let begin = stage.events().await[0].position().unwrap();
-    let mut late = stage.config.client().await.unwrap();
-    let late = late.transaction().await.unwrap();
-    late.batch_execute("INSERT INTO counters VALUES (1)")
-        .await
-        .unwrap();
-    stage.insert(2).await;
-    let (_, seam) = stage.replay(&begin).await;
-    late.commit().await.unwrap();
-    let position = seam.position();
+    let (mut stage, position) = Stage::ahead().await;
     assert!(!stage.progress.is_past(&position));
     let page = stage.events().await;
     assert_eq!(page.iter().map(key).collect::<Vec<_>>(), ["1", "2"]);
-    assert_eq!(position.place(&page[0]), Live::Overlapping(None));
+    let Live::Overlapping(Some(after)) = position.place(&page[0]) else {
+        panic!("{:?}", position.place(&page[0]));
+    };
+    assert_eq!(stage.replay(&after).await.0, [""; 0]);
     assert_eq!(position.place(&page[1]), Live::Replayed);
     // Of the same page, the client may also have had a part.
     let first = page[0].position().unwrap();
@@ -212,9 +211,9 @@ async fn a_position_includes_the_events_up_to_it() {
     let (one, two) = (one.mark().unwrap(), two.mark().unwrap());
     assert!(first.includes(&one) && second.includes(&one) && second.includes(&two));
     assert!(!first.includes(&two));
-    let (_, seam) = stage.replay(&first).await;
-    assert!(seam.position().includes(&two));
+    let (_, end) = stage.replay(&first).await;
+    assert!(end.includes(&two));
     stage.insert(3).await;
     let later = stage.events().await[0].mark().unwrap();
-    assert!(!second.includes(&later) && !seam.position().includes(&later));
+    assert!(!second.includes(&later) && !end.includes(&later));
 }

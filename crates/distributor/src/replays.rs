@@ -11,15 +11,13 @@
 //!
 //! Guarantees:
 //! - A replay has each event after the position that the filter matches, in the order of a source, up to a moment after its
-//!   subscription began. The [`Seam`] shows which events of the subscription the replay has already read.
+//!   subscription began. The position at its end shows which events of the subscription it has already read.
 //! - If that cannot be guaranteed, the replay ends with [`Step::Lost`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgherald_core::__private::host::outbox::{
-    Position, Progress, Replay, Replayed, Replayer, Seam,
-};
+use pgherald_core::__private::host::outbox::{Position, Progress, Replay, Replayed, Replayer};
 use pgherald_core::{ConnectConfig, Event, Filter, Result, TableName};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -59,7 +57,7 @@ pub(crate) enum Step {
     /// The position is not valid any more, or is too far behind.
     Lost,
     /// All events were read up to here.
-    End(Seam),
+    End(Position),
 }
 
 impl Replays {
@@ -150,8 +148,8 @@ impl Shared {
                 false => room.send(Step::Events(matching)),
             }
             if page.is_last {
-                let seam = replay.as_ref().and_then(Replay::seam);
-                let _ = steps.send(seam.map_or(Step::Lost, Step::End)).await;
+                let end = replay.as_ref().and_then(Replay::end);
+                let _ = steps.send(end.map_or(Step::Lost, Step::End)).await;
                 return;
             }
         }
@@ -159,7 +157,7 @@ impl Shared {
 
     /// Reads a page with a connection that no other replay uses meanwhile.
     async fn read(self: Arc<Self>, position: Position, mut replay: Option<Replay>) -> Read {
-        // A position is compared with the source's session. Without one, nobody knows whether it is valid.
+        // A position is compared with the source's session. Without a session, it cannot be judged.
         if replay.is_none() && self.progress.position().is_none() {
             return Read::Interrupted(None);
         }

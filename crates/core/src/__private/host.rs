@@ -50,7 +50,7 @@ pub mod group {
 pub mod outbox {
     pub use super::super::parts::{Located, Progresses};
     pub use crate::outbox::cursor::Cursor;
-    pub use crate::outbox::position::{Live, Mark, Position, Progress, Seam};
+    pub use crate::outbox::position::{Live, Mark, Position, Progress};
     pub use crate::outbox::reader::{OutboxReader, Page};
     pub use crate::outbox::replay::{Replay, Replayed, Replayer};
 }

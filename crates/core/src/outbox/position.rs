@@ -50,21 +50,24 @@ impl Lineage {
 
     /// Returns whether a reader may continue from `position`.
     pub(crate) fn continues(&self, position: &Position) -> bool {
-        let mut runs = self.history.ids().1.iter();
-        self.identity == position.identity
-            && self.tables == position.tables
-            && runs.any(|run| digits(run) == position.run)
+        self.has_history_of(position) && self.tables == position.tables
     }
 
-    /// Returns whether a source of this lineage that has emitted everything up to `done` emits nothing more that a reader at `position`
-    /// has had. True for another lineage: that history may assign the ids of transactions a second time.
+    /// Returns whether the transactions of `position` have the same ids in this lineage.
+    fn has_history_of(&self, position: &Position) -> bool {
+        let mut runs = self.history.ids().1.iter();
+        self.identity == position.identity && runs.any(|run| digits(run) == position.run)
+    }
+
+    /// Returns whether a source that has emitted everything up to `done` emits nothing more that a reader at `position` has had. True
+    /// for another history, which may assign the ids of transactions a second time. A resync came before its first event.
     fn is_past(&self, position: &Position, done: &Point) -> bool {
         let Cursor {
             done: read,
             reading,
         } = &position.cursor;
         let last = reading.as_ref().map_or(read, |reading| &reading.to);
-        !self.continues(position) || last.snapshot.is_within(&done.snapshot)
+        !self.has_history_of(position) || last.snapshot.is_within(&done.snapshot)
     }
 
     /// Returns whether a server with this history has all that readers of this lineage have seen.
@@ -72,7 +75,7 @@ impl Lineage {
         history.continues(&self.history)
     }
 
-    fn at(&self, cursor: Cursor) -> Position {
+    pub(super) fn at(&self, cursor: Cursor) -> Position {
         Position {
             identity: self.identity.clone(),
             run: self.run.clone(),
@@ -185,8 +188,8 @@ impl Position {
         has_span || reading.as_ref().is_some_and(is_past)
     }
 
-    /// Returns what to do with an event of the source for a reader that is at this position, and does not replay from it. The source
-    /// may be behind the position, because replays read the outbox while the source has no session.
+    /// Returns what to do with an event of the source for a reader that is at this position. The source may be behind it, because
+    /// replays have connections of their own.
     #[must_use]
     pub fn place(&self, event: &Event) -> Live {
         let (Some(span), Some(id)) = (event.span(), event.outbox_id()) else {
@@ -203,8 +206,17 @@ impl Position {
         };
         match event.transaction_id() {
             Some(xid) if has(xid) => Live::Replayed,
-            _ => Live::Overlapping(None),
+            _ => Live::Overlapping(
+                self.is_between_spans()
+                    .then(|| span.position(done.clone(), id)),
+            ),
         }
+    }
+
+    /// Returns whether a reader at this position has had its last span as a whole. That is so at the end of a replay.
+    #[must_use]
+    pub fn is_between_spans(&self) -> bool {
+        self.cursor.reading.is_none()
     }
 }
 
@@ -282,62 +294,18 @@ impl Progress {
     }
 }
 
-/// Where the events that a replay has read meet those of a source.
-#[derive(Clone, Debug)]
-pub struct Seam {
-    lineage: Arc<Lineage>,
-    /// The end of the replay.
-    end: Point,
-}
-
 /// What to do with an event of the source for a reader that has had others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Live {
     /// The reader has had it.
     Replayed,
-    /// The reader has not had it, but later events of its span. So its position is not that of the event. `None` if no position
-    /// tells which ones.
+    /// The reader has not had it, but later events of its span. The position after it is this one, and not that of the event. `None` if
+    /// no position describes what the reader has had.
     Overlapping(Option<Position>),
     /// The reader has had neither it nor any later event of the source.
     Beyond,
     /// Nothing is known of it, for example because it is from no outbox.
     Elsewhere,
-}
-
-impl Seam {
-    pub(super) fn new(lineage: Arc<Lineage>, end: Point) -> Self {
-        Self { lineage, end }
-    }
-
-    /// The position at the end of the replay.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        let (done, reading) = (self.end.clone(), None);
-        self.lineage.at(Cursor { done, reading })
-    }
-
-    /// Returns what to do with an event of the source.
-    #[must_use]
-    pub fn place(&self, event: &Event) -> Live {
-        let (Some(span), Some(id)) = (event.span(), event.outbox_id()) else {
-            return Live::Elsewhere;
-        };
-        let end = &self.end.snapshot;
-        // Another history may assign the ids of transactions a second time. A resync came before its first event.
-        if !self.lineage.is_within(&span.lineage.history) || end.is_within(&span.done.snapshot) {
-            return Live::Beyond;
-        }
-        match event.transaction_id() {
-            Some(xid) if end.has(xid) => Live::Replayed,
-            _ => Live::Overlapping(Some(span.position(self.end.clone(), id))),
-        }
-    }
-
-    /// Returns whether a source that has emitted everything up to `position` is past the end of the replay.
-    #[must_use]
-    pub fn is_behind(&self, position: &Position) -> bool {
-        self.end.snapshot.is_within(&position.cursor.done.snapshot)
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cursor::Cursor;
 use super::history::History;
-use super::position::{Lineage, Position, Progress, Seam, Span};
+use super::position::{Lineage, Position, Progress, Span};
 use super::reader::{OutboxReader, Share};
 use super::row::failed;
 use crate::connect::{ConnectConfig, drive};
@@ -123,11 +123,10 @@ impl Replayer {
 }
 
 impl Replay {
-    /// Returns where the replay ends. `None` until its last part was read.
+    /// Returns the position at the end of the replay. `None` until its last part was read.
     #[must_use]
-    pub fn seam(&self) -> Option<Seam> {
+    pub fn end(&self) -> Option<Position> {
         let has_ended = self.cursor.reading.is_none();
-        let seam = || Seam::new(Arc::clone(&self.lineage), self.cursor.done.clone());
-        has_ended.then(seam)
+        has_ended.then(|| self.lineage.at(self.cursor.clone()))
     }
 }

@@ -1,21 +1,22 @@
 //! Catches up from a position that the client has sent, before the events of its subscription.
 //!
 //! ```text
-//!   Waiting ── subscription has begun, source is live ──► Replaying ── end ──► Done(seam) ── first event beyond ──► Done
+//!   Waiting ── subscription has begun, source is live ──► Replaying ── end ──► Done
 //!      │                                                     │
 //!      └── resync with another reason than the beginning     └── position lost: resync ──► Done
 //! ```
 //!
 //! The replay begins when the source is live. So everything that the subscription had before was committed before the replay, and
 //! is read by it. While it runs, the subscription's events wait in its queue. The replay ends between two commits, and the queue has
-//! events from both sides of its end. The seam decides which of them the replay has read.
+//! events from both sides of its end. The position that the client has reached decides which of them it has had, until the first event
+//! beyond.
 //!
-//! A replay may read what the source has not read yet, because it has connections of its own. So if the next connection of the client
-//! begins with a resync, the source may still emit events that the client has had. They are not sent again.
+//! A replay may read what the source has not read yet, because it has connections of its own. So the source may also emit events that
+//! the client has had if its next connection begins with a resync.
 
 use std::future::pending;
 
-use pgherald_core::__private::host::outbox::{Live, Located, Position, Seam};
+use pgherald_core::__private::host::outbox::{Live, Located, Position};
 use pgherald_core::{Delivery, Event, Filter, Resync, ResyncReason};
 use tokio::sync::mpsc;
 
@@ -41,8 +42,8 @@ pub(super) enum Catching {
     Waiting { from: Position, has_begun: bool },
     /// The events of the subscription wait.
     Replaying(mpsc::Receiver<Step>),
-    /// The replay has ended. Events up to the seam are skipped.
-    Done(Option<Seam>),
+    /// The client has caught up, or reads its state again.
+    Done,
 }
 
 impl Catching {
@@ -84,7 +85,7 @@ impl Feed {
             }
             // Changes that no row of the outbox shows.
             Some(_) => {
-                self.catching = Catching::Done(None);
+                self.catching = Catching::Done;
                 return false;
             }
             None => {}
@@ -97,18 +98,20 @@ impl Feed {
         let announced = match step {
             Step::Events(events) => {
                 self.on_events(&events);
-                let reached = events.last().and_then(Located::position);
-                self.reached = reached.or(self.reached.take());
+                if let Some(position) = events.last().and_then(Located::position) {
+                    self.reached = Some(position);
+                }
                 return;
             }
             Step::Lost => {
-                self.catching = Catching::Done(None);
+                self.catching = Catching::Done;
                 self.is_covered = true;
                 self.pending.push_back(Message::position_lost());
                 self.phase.on_resync()
             }
-            Step::End(seam) => {
-                self.catching = Catching::Done(Some(seam));
+            Step::End(end) => {
+                self.catching = Catching::Done;
+                self.reached = Some(end);
                 self.is_covered = true;
                 let waiting = self.waiting();
                 self.phase.on_replayed(waiting)
@@ -119,13 +122,12 @@ impl Feed {
 
     /// Decides about an event of the subscription or of a replay.
     pub(super) fn place(&mut self, event: &Event) -> Live {
-        let place = match (&self.catching, &self.reached) {
-            (Catching::Done(Some(seam)), _) => seam.place(event),
-            (Catching::Done(None), Some(reached)) => reached.place(event),
-            _ => return Live::Elsewhere,
+        let reached = self.reached.as_ref();
+        let Some(reached) = reached.filter(|_| matches!(self.catching, Catching::Done)) else {
+            return Live::Elsewhere;
         };
+        let place = reached.place(event);
         if place == Live::Beyond {
-            self.catching = Catching::Done(None);
             self.reached = None;
         }
         place
@@ -140,13 +142,13 @@ impl Feed {
         if self.waiting() != Waiting::NOTHING {
             return None;
         }
-        let is_behind = |reached| !progress.is_past(reached);
-        let here = match &self.catching {
-            Catching::Done(Some(seam)) if !seam.is_behind(&position) => seam.position(),
+        let here = match (&self.catching, &self.reached) {
+            (Catching::Waiting { .. } | Catching::Replaying(_), _) => return None,
             // The client has had events that the source has not emitted yet.
-            Catching::Done(None) if self.reached.as_ref().is_some_and(is_behind) => return None,
-            Catching::Done(_) => position,
-            Catching::Waiting { .. } | Catching::Replaying(_) => return None,
+            (Catching::Done, Some(reached)) if !progress.is_past(reached) => Some(reached)
+                .filter(|reached| reached.is_between_spans())?
+                .clone(),
+            (Catching::Done, _) => position,
         };
         // The source may have published events that its position does not include yet.
         let includes_last = self.last.as_ref().is_none_or(|last| here.includes(last));

@@ -118,7 +118,7 @@ pub(crate) struct Feed {
     /// `None` if some events of the filter are not recorded, so a position does not cover them.
     continued: Option<Continued>,
     catching: Catching,
-    /// How far the client has come, until the source is beyond.
+    /// How far the client has come, until the source is past it.
     reached: Option<Position>,
     /// Whether a resync of everything or the end of a replay was sent. Until then, the client has nothing that it could continue
     /// from.
@@ -156,7 +156,7 @@ impl Feed {
         let lost = matches!(since, Some(Err(_))).then(Message::position_lost);
         let reached = since.and_then(Result::ok);
         let catching = match reached.clone() {
-            None => Catching::Done(None),
+            None => Catching::Done,
             Some(from) => Catching::Waiting {
                 from,
                 has_begun: false,
@@ -271,21 +271,15 @@ impl Feed {
     fn on_events(&mut self, events: &[Event]) {
         let mut reported = Vec::new();
         for event in events {
-            match self.place(event) {
-                Live::Replayed => {}
-                Live::Overlapping(position) => self.push(event, Some(position), &mut reported),
-                Live::Beyond | Live::Elsewhere => self.push(event, None, &mut reported),
+            let place = self.place(event);
+            if place != Live::Replayed {
+                self.push(event, &place, &mut reported);
             }
         }
     }
 
-    /// Sends what the client may receive of an event. `position` replaces that of the event, and `Some(None)` sends none.
-    fn push(
-        &mut self,
-        event: &Event,
-        position: Option<Option<Position>>,
-        reported: &mut Vec<Event>,
-    ) {
+    /// Sends what the client may receive of an event that it has not had.
+    fn push(&mut self, event: &Event, place: &Live, reported: &mut Vec<Event>) {
         let columns = match self.grant.view(event) {
             View::Event(columns) => columns,
             View::Hidden => return,
@@ -298,12 +292,11 @@ impl Feed {
                 return;
             }
         };
-        let message = match position {
-            Some(position) => Message::event_at(event, columns, position.as_ref()),
-            None if self.is_covered => Message::event(event, columns),
+        let message = match place {
+            Live::Overlapping(position) => Message::event_at(event, columns, position.as_ref()),
             // During a replay, the positions of its events are those of the client.
-            None if self.catching.is_replaying() => Message::event(event, columns),
-            None => Message::event_at(event, columns, None),
+            _ if self.is_covered || self.catching.is_replaying() => Message::event(event, columns),
+            _ => Message::event_at(event, columns, None),
         };
         self.last = event.mark();
         match message {
