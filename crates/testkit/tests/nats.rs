@@ -7,7 +7,8 @@ mod support;
 use std::path::Path;
 
 use async_nats::jetstream::{self, Context, stream};
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectOptions, Subscriber};
+use futures_util::StreamExt as _;
 use pgherald_testkit::FaultProxy;
 use pgherald_testkit::nats::{NatsCluster, NatsServer};
 
@@ -47,15 +48,16 @@ async fn partition_ends_with_the_proxys_fault() {
         .unwrap();
     let client = connect(&proxy.url(&server.url())).await;
     let mut events = client.subscribe("news").await.unwrap();
-    client.flush().await.unwrap();
+    // The subscription has arrived when an event has come back.
+    client.publish("news", "first".into()).await.unwrap();
+    assert_eq!(next(&mut events).await, "first");
 
     proxy.stall();
     let direct = connect(&server.url()).await;
     direct.publish("news", "held".into()).await.unwrap();
     direct.flush().await.unwrap();
     proxy.resume();
-    let held = support::soon(futures_util::StreamExt::next(&mut events)).await;
-    assert_eq!(&held.unwrap().payload[..], b"held");
+    assert_eq!(next(&mut events).await, "held");
 
     proxy.cut();
     support::until("connected again", || proxy.connections() == 1).await;
@@ -63,19 +65,32 @@ async fn partition_ends_with_the_proxys_fault() {
 
 #[tokio::test]
 async fn token_and_password_are_required() {
-    for builder in [
-        NatsServer::builder().token("s3/cret@"),
-        NatsServer::builder().password("us:er", "p\"w\\d"),
+    for (builder, options) in [
+        (
+            NatsServer::builder().token("s3\\cret"),
+            ConnectOptions::with_token("s3\\cret".to_owned()),
+        ),
+        (
+            NatsServer::builder().password("us:er", "p\"w"),
+            ConnectOptions::with_user_and_password("us:er".to_owned(), "p\"w".to_owned()),
+        ),
     ] {
         let server = builder.start().await.unwrap();
-        connect(&server.url()).await.flush().await.unwrap();
         let open = format!("nats://{}:{}", server.host(), server.port());
+        support::soon(options.connect(&open)).await.unwrap();
         let refused = support::soon(async_nats::connect(&open)).await.unwrap_err();
         assert_eq!(
             refused.kind(),
             async_nats::ConnectErrorKind::AuthorizationViolation
         );
     }
+    let server = NatsServer::builder()
+        .token("s3cret@")
+        .start()
+        .await
+        .unwrap();
+    let expected = format!("nats://s3cret%40@127.0.0.1:{}", server.port());
+    assert_eq!(server.url(), expected);
 }
 
 #[tokio::test]
@@ -157,6 +172,11 @@ fn traces(server: &NatsServer) -> (std::path::PathBuf, u32) {
 async fn connect(url: &str) -> Client {
     let options = ConnectOptions::new();
     support::soon(options.connect(url)).await.unwrap()
+}
+
+async fn next(events: &mut Subscriber) -> String {
+    let message = support::soon(events.next()).await.unwrap();
+    String::from_utf8(message.payload.to_vec()).unwrap()
 }
 
 async fn create_stream(client: &Client, replicas: usize) -> Context {
