@@ -56,7 +56,7 @@ pub use builder::DistributorSourceBuilder;
 use builder::Settings;
 use continuity::Continuity;
 use inbox::Inbox;
-use message::{Message, Received};
+use message::{Message, Received, parse};
 use session::{Frame, Opened, Session};
 
 use super::Source;
@@ -151,7 +151,7 @@ impl DistributorSource {
     }
 
     fn on_frame(&mut self, frame: &Frame) -> Result<(), Ending> {
-        let Received { id, message } = Received::parse(frame, &self.settings.address)?;
+        let Received { id, message } = parse(frame, &self.settings.address)?;
         match message {
             Message::Event(payload) => self.inbox.accept(payload, &mut self.pending),
             Message::Closing { reason, retry } => {
