@@ -33,6 +33,8 @@ pub use pgherald_core::{
 #[cfg(feature = "distributor")]
 pub use pgherald_core::{DistributorSource, DistributorSourceBuilder};
 pub use pgherald_macros::{Table, cached};
+#[cfg(feature = "nats")]
+pub use pgherald_nats as nats;
 
 #[doc(hidden)]
 pub use pgherald_core::__private;

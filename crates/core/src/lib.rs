@@ -40,6 +40,7 @@ mod gate_tests;
 pub mod group;
 pub mod handler;
 mod listener;
+mod message;
 mod name;
 mod operation;
 pub mod outbox;

@@ -6,61 +6,13 @@ use std::time::Duration;
 use actix_web::web::Bytes;
 use bytestring::ByteString;
 use pgherald_core::__private::host::events::{ToPayload, attached};
+use pgherald_core::__private::host::message::{Content, Scope, VERSION};
 use pgherald_core::__private::host::outbox::{Located, Position};
 use pgherald_core::{Error, ErrorKind, Event, Resync, ResyncReason};
-use serde::Serialize;
 
 use crate::access::Columns;
 use crate::forms::Forms;
 use crate::phase::Announcement;
-
-/// The version of the contract.
-const VERSION: u32 = 1;
-
-/// Everything but events, which are encoded by [`Message::event`].
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Content<'a> {
-    Hello {
-        version: u32,
-        heartbeat_ms: u64,
-        resumable: bool,
-    },
-    Live {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<&'a str>,
-    },
-    Down {
-        reason: &'a str,
-    },
-    Resumed,
-    Resync {
-        reasons: &'a [&'static str],
-        lost: u64,
-        scope: Scope<'a>,
-    },
-    Lagged {
-        missed: u64,
-    },
-    Heartbeat {
-        at: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<&'a str>,
-    },
-    Closing {
-        reason: &'a str,
-        retry_ms: u64,
-    },
-}
-
-/// What a resync is limited to. Empty for everything.
-#[derive(Default, Serialize)]
-struct Scope<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    channel: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tables: Option<[String; 1]>,
-}
 
 /// An encoded message. Clones share its bytes.
 #[derive(Clone, Debug)]
@@ -93,7 +45,7 @@ impl Message {
     pub(crate) fn live(here: Option<&Position>) -> Self {
         let id = here.map(text);
         let content = Content::Live { id: id.as_deref() };
-        let json = encode(&content);
+        let json = content.to_json();
         Self::encoded("live", json, id)
     }
 
@@ -132,7 +84,7 @@ impl Message {
                         .channel()
                         .filter(|_| is_unlimited)
                         .map(|channel| channel.as_str()),
-                    tables: None,
+                    ..Scope::default()
                 },
             };
             messages.push(Self::of("resync", &content));
@@ -158,7 +110,7 @@ impl Message {
             at: format!("{now:.3}"),
             id: id.as_deref(),
         };
-        let json = encode(&content);
+        let json = content.to_json();
         Self::encoded("heartbeat", json, id)
     }
 
@@ -179,8 +131,8 @@ impl Message {
             reasons: &["rows_unknown"],
             lost: 0,
             scope: Scope {
-                channel: None,
                 tables: Some([table]),
+                ..Scope::default()
             },
         };
         Self::of("resync", &content)
@@ -214,7 +166,7 @@ impl Message {
     }
 
     fn of(name: &'static str, content: &Content<'_>) -> Self {
-        Self::encoded(name, encode(content), None)
+        Self::encoded(name, content.to_json(), None)
     }
 
     fn encoded(name: &'static str, json: String, id: Option<Box<str>>) -> Self {
@@ -245,11 +197,6 @@ impl Message {
 
 fn text(position: &Position) -> Box<str> {
     position.to_string().into()
-}
-
-fn encode(content: &Content<'_>) -> String {
-    // Serialization of these types does not fail.
-    serde_json::to_string(content).unwrap_or_default()
 }
 
 /// Whether a reason is about the queue of the subscriber itself, not about the source.

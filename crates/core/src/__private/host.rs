@@ -48,6 +48,11 @@ pub mod group {
     }
 }
 
+/// The messages of `/v1`.
+pub mod message {
+    pub use crate::message::{Content, Message, Received, Scope, VERSION, Within};
+}
+
 /// Reading the outbox without a source or a group.
 pub mod outbox {
     pub use super::super::parts::{Located, Progresses};

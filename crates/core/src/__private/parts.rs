@@ -99,6 +99,7 @@ methods! {
     /// The payload of an event, for clients without access to the database.
     ToPayload for Event {
         fn to_payload_of(self: &Self, keeps: Option<&dyn Fn(&str) -> bool>) -> serde_json::Result<String>;
+        fn to_bare_payload(self: &Self) -> serde_json::Result<String>;
     }
 }
 

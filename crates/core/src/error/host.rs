@@ -1,4 +1,4 @@
-//! Errors that only the actors and the distributor report.
+//! Errors that only the actors, the distributor and relays report.
 
 use std::time::Duration;
 
@@ -32,6 +32,25 @@ pub fn bad_access_because(
     cause: impl std::error::Error + Send + Sync + 'static,
 ) -> Error {
     Error::with_source(ErrorKind::Config, message, cause)
+}
+
+/// A setting of a relay, or of a source that reads a stream of NATS, is not usable.
+#[must_use]
+pub fn bad_nats(message: String) -> Error {
+    Error::new(ErrorKind::Config, message)
+}
+
+/// A request to NATS has failed.
+#[must_use]
+pub fn nats(
+    kind: ErrorKind,
+    message: String,
+    cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    match cause {
+        Some(cause) => Error::with_source(kind, message, cause),
+        None => Error::new(kind, message),
+    }
 }
 
 /// The limit within which a herald has to be live is zero.

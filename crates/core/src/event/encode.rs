@@ -76,6 +76,15 @@ impl Event {
         )
     }
 
+    /// Returns the event as [`to_payload_of`](Self::to_payload_of) does, without values of columns and without the names of the
+    /// changed ones.
+    ///
+    /// # Errors
+    /// Never, as it has no columns.
+    pub(crate) fn to_bare_payload(&self) -> serde_json::Result<String> {
+        self.encode(&self.head.relation.types.only(&|_| false), None, None, None)
+    }
+
     fn encode(
         &self,
         types: &Fields,

@@ -4,7 +4,7 @@
 //! `resync`, or a `resumed` that answers the position that the source has sent.
 
 use super::address::Address;
-use super::message::{Message, Scope};
+use super::message::{Message, Within};
 use super::refusal;
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::source::forwarded;
@@ -105,8 +105,8 @@ impl Continuity {
         signals
     }
 
-    fn on_resync(&mut self, reasons: &[Box<str>], scope: Scope) -> Vec<Signal> {
-        if let Scope::Channel(channel) = scope {
+    fn on_resync(&mut self, reasons: &[Box<str>], scope: Within) -> Vec<Signal> {
+        if let Within::Channel(channel) = scope {
             let reason = forwarded::undecodable();
             return vec![Signal::Resync(Resync::of_channel(reason, channel))];
         }
@@ -117,7 +117,7 @@ impl Continuity {
             resync.absorb(Resync::new(reason));
         }
         match scope {
-            Scope::Everything => self.resync(resync),
+            Within::Everything => self.resync(resync),
             // No resync of subscribers has this scope, so they receive one of everything.
             _ => vec![Signal::Resync(resync)],
         }
@@ -180,7 +180,7 @@ mod tests {
                             kind => format!(r#"{{"type":"{kind}","reasons":["started"]}}"#),
                         };
                         let from = Address::parse("http://a").unwrap();
-                        let received = Received::parse(&json, &from).unwrap();
+                        let received = super::super::message::parse(&json, &from).unwrap();
                         let signals = self.0.accept(received.message, &from);
                         shown.extend(signals.iter().map(label));
                         if id.is_some() {

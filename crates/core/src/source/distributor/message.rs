@@ -1,175 +1,16 @@
 //! The messages of a distributor.
 
-use std::borrow::Cow;
-use std::time::Duration;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::address::Address;
 use super::refusal;
 use crate::error::Result;
-use crate::name::ChannelName;
+pub(super) use crate::message::{Message, Received, Within};
 
-/// The version of the contract that this source implements.
-const VERSION: u64 = 1;
-
-/// A message, and the position after it.
-#[derive(Debug)]
-pub(super) struct Received<'a> {
-    pub(super) id: Option<Box<str>>,
-    pub(super) message: Message<'a>,
-}
-
-#[derive(Debug)]
-pub(super) enum Message<'a> {
-    Hello {
-        heartbeat: Duration,
-        resumable: bool,
-    },
-    Live,
-    Down {
-        reason: Box<str>,
-    },
-    Resync {
-        reasons: Vec<Box<str>>,
-        scope: Scope,
-    },
-    Resumed,
-    Lagged {
-        missed: u64,
-    },
-    /// `None` if the event is missing.
-    Event(Option<&'a RawValue>),
-    Closing {
-        reason: Box<str>,
-        retry: Duration,
-    },
-    /// A heartbeat, or a type that this source does not know.
-    Other,
-}
-
-/// What a resync is limited to.
-#[derive(Debug, PartialEq)]
-pub(super) enum Scope {
-    Everything,
-    Channel(ChannelName),
-    /// Something that this source does not know.
-    Unknown,
-}
-
-/// The fields that are needed to read the others. Their types are checked once the type of the message is known.
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    event: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Hello {
-    version: u64,
-    heartbeat_ms: u64,
-    #[serde(default)]
-    resumable: bool,
-}
-
-#[derive(Deserialize)]
-struct Down {
-    #[serde(default)]
-    reason: Box<str>,
-}
-
-#[derive(Deserialize)]
-struct Resync {
-    #[serde(default)]
-    reasons: Vec<Box<str>>,
-    #[serde(default)]
-    scope: serde_json::Map<String, serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Lagged {
-    #[serde(default)]
-    missed: u64,
-}
-
-#[derive(Deserialize)]
-struct Closing {
-    #[serde(default)]
-    reason: Box<str>,
-    #[serde(default)]
-    retry_ms: u64,
-}
-
-impl<'a> Received<'a> {
-    /// Reads a message.
-    ///
-    /// # Errors
-    /// If it is not one, or has a known type and a field of the wrong type.
-    pub(super) fn parse(text: &'a str, from: &Address) -> Result<Self> {
-        Self::read(text).map_err(|cause| refusal::not_a_message(from, text, cause))
-    }
-
-    fn read(text: &'a str) -> serde_json::Result<Self> {
-        let Envelope { kind, id, event } = serde_json::from_str(text)?;
-        let message = match &*kind {
-            "event" => Message::Event(event),
-            "live" => Message::Live,
-            "resumed" => Message::Resumed,
-            "down" => {
-                let Down { reason } = serde_json::from_str(text)?;
-                Message::Down { reason }
-            }
-            "resync" => {
-                let Resync { reasons, scope } = serde_json::from_str(text)?;
-                let scope = Scope::of(&scope);
-                Message::Resync { reasons, scope }
-            }
-            "lagged" => {
-                let Lagged { missed } = serde_json::from_str(text)?;
-                Message::Lagged { missed }
-            }
-            "closing" => {
-                let Closing { reason, retry_ms } = serde_json::from_str(text)?;
-                let retry = Duration::from_millis(retry_ms);
-                Message::Closing { reason, retry }
-            }
-            "hello" => {
-                let hello: Hello = serde_json::from_str(text)?;
-                if hello.version != VERSION {
-                    let message = format!(
-                        "its version is {}, and this source reads {VERSION}",
-                        hello.version
-                    );
-                    return Err(serde::de::Error::custom(message));
-                }
-                Message::Hello {
-                    heartbeat: Duration::from_millis(hello.heartbeat_ms),
-                    resumable: hello.resumable,
-                }
-            }
-            _ => Message::Other,
-        };
-        let id = id.and_then(|id| serde_json::from_str(id.get()).ok());
-        Ok(Self { id, message })
-    }
-}
-
-impl Scope {
-    fn of(scope: &serde_json::Map<String, serde_json::Value>) -> Self {
-        if scope.is_empty() {
-            return Self::Everything;
-        }
-        let channel = scope.get("channel").and_then(|channel| channel.as_str());
-        match channel.map(ChannelName::new) {
-            Some(Ok(channel)) if scope.len() == 1 => Self::Channel(channel),
-            _ => Self::Unknown,
-        }
-    }
+/// Reads a message.
+///
+/// # Errors
+/// If it is not one, or has a known type and a field of the wrong type.
+pub(super) fn parse<'a>(text: &'a str, from: &Address) -> Result<Received<'a>> {
+    Received::read(text).map_err(|cause| refusal::not_a_message(from, text, cause))
 }
 
 #[cfg(test)]
@@ -177,11 +18,11 @@ mod tests {
     use std::time::Duration;
 
     use super::super::address::Address;
-    use super::{Message, Received, Scope};
+    use super::{Message, Received, Within, parse as parse_from};
     use crate::{ErrorKind, Result};
 
     fn parse(text: &str) -> Result<Received<'_>> {
-        Received::parse(text, &Address::parse("http://a").unwrap())
+        parse_from(text, &Address::parse("http://a").unwrap())
     }
 
     #[test]
@@ -251,11 +92,14 @@ mod tests {
             }
         };
         assert!(
-            matches!(scope(r#"{"channel":"c"}"#), Scope::Channel(channel) if channel.as_str() == "c")
+            matches!(scope(r#"{"channel":"c"}"#), Within::Channel(channel) if channel.as_str() == "c")
         );
-        assert_eq!(scope(r#"{"tables":["a.b"]}"#), Scope::Unknown);
-        assert_eq!(scope(r#"{"channel":"c","tables":["a.b"]}"#), Scope::Unknown);
-        assert_eq!(scope(r#"{"channel":7}"#), Scope::Unknown);
+        assert_eq!(scope(r#"{"tables":["a.b"]}"#), Within::Unknown);
+        assert_eq!(
+            scope(r#"{"channel":"c","tables":["a.b"]}"#),
+            Within::Unknown
+        );
+        assert_eq!(scope(r#"{"channel":7}"#), Within::Unknown);
     }
 
     #[test]

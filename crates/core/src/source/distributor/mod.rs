@@ -54,7 +54,7 @@ use std::time::Duration;
 pub use builder::DistributorSourceBuilder;
 use builder::Settings;
 use continuity::Continuity;
-use message::{Message, Received};
+use message::{Message, Received, parse};
 use session::{Frame, Opened, Session};
 
 use super::Source;
@@ -150,7 +150,7 @@ impl DistributorSource {
     }
 
     fn on_frame(&mut self, frame: &Frame) -> Result<(), Ending> {
-        let Received { id, message } = Received::parse(frame, &self.settings.address)?;
+        let Received { id, message } = parse(frame, &self.settings.address)?;
         match message {
             Message::Event(payload) => self.inbox.accept(payload, &mut self.pending),
             Message::Closing { reason, retry } => {

@@ -20,7 +20,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::address::Address;
 use super::builder::Settings;
-use super::message::{Message, Received};
+use super::message::{Message, parse};
 use super::refusal;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -92,7 +92,7 @@ impl Session {
         let Message::Hello {
             heartbeat,
             resumable,
-        } = Received::parse(&hello, from)?.message
+        } = parse(&hello, from)?.message
         else {
             return Err(refusal::no_hello(from));
         };

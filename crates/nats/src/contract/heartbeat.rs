@@ -1,0 +1,140 @@
+//! The heartbeats of relays.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A heartbeat of a slice, which its relay sends once a second while it runs.
+///
+/// A reader whose slices all have a recent heartbeat with a small lag misses nothing that was committed before. Relays that compete
+/// for a slice both send heartbeats: the one with the greatest epoch counts, and another one's lag grows. As JSON:
+///
+/// ```
+/// use pgherald_nats::contract::Heartbeat;
+///
+/// let json = r#"{"type":"heartbeat","version":1,"slice":3,"slices":32,"epoch":1767600000000000,"sequence":4711,"lag_ms":12,
+///     "interval_ms":1000}"#;
+/// let heartbeat = Heartbeat::parse(json.as_bytes())?;
+/// assert_eq!((heartbeat.slice, heartbeat.sequence, heartbeat.lag().as_millis()), (3, 4711, 12));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Heartbeat {
+    #[serde(rename = "type")]
+    kind: Kind,
+    /// The version of the contract: 1.
+    pub version: u32,
+    /// The slice.
+    pub slice: u16,
+    /// The number of slices of the relay's group. Their numbers begin with 0.
+    pub slices: u16,
+    /// The epoch of the slice. Each change of its relay raises it.
+    pub epoch: i64,
+    /// The sequence of the last message that the relay knows to be stored in the slice; 0 if there is none.
+    pub sequence: u64,
+    /// Milliseconds, at the time of the heartbeat: every change that was committed before them is stored, at `sequence` or before.
+    pub lag_ms: u64,
+    /// The time between two heartbeats, in milliseconds.
+    pub interval_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Heartbeat,
+}
+
+impl Heartbeat {
+    /// The version of the contract.
+    pub const VERSION: u32 = 1;
+
+    /// Makes the heartbeat of a slice.
+    #[must_use]
+    pub fn new(
+        (slice, slices): (u16, u16),
+        epoch: i64,
+        sequence: u64,
+        lag: Duration,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            kind: Kind::Heartbeat,
+            version: Self::VERSION,
+            slice,
+            slices,
+            epoch,
+            sequence,
+            lag_ms: millis(lag),
+            interval_ms: millis(interval),
+        }
+    }
+
+    /// Reads a heartbeat.
+    ///
+    /// # Errors
+    /// If the payload is no heartbeat of this version.
+    pub fn parse(payload: &[u8]) -> serde_json::Result<Self> {
+        let heartbeat: Self = serde_json::from_slice(payload)?;
+        match heartbeat.version {
+            Self::VERSION => Ok(heartbeat),
+            version => Err(serde::de::Error::custom(format!(
+                "the version of the heartbeat is {version}, and this program reads {}",
+                Self::VERSION
+            ))),
+        }
+    }
+
+    /// Returns the heartbeat as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Serialization of this type does not fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Returns the lag at the time of the heartbeat.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::from_millis(self.lag_ms)
+    }
+
+    /// Returns the time between two heartbeats.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Heartbeat;
+
+    #[test]
+    fn heartbeats_are_read_as_they_were_written_and_other_messages_are_not() {
+        let (lag, interval) = (Duration::from_millis(40), Duration::from_secs(1));
+        let heartbeat = Heartbeat::new((2, 32), 77, 4_711, lag, interval);
+        let json = heartbeat.to_json();
+        assert!(
+            json.starts_with(r#"{"type":"heartbeat","version":1,"#),
+            "{json}"
+        );
+        assert_eq!(Heartbeat::parse(json.as_bytes()).unwrap(), heartbeat);
+        let newer = json.replacen('}', r#","more":[1]}"#, 1);
+        assert_eq!(Heartbeat::parse(newer.as_bytes()).unwrap(), heartbeat);
+        for other in [
+            "",
+            "{}",
+            &json.replace("heartbeat", "news"),
+            &json.replace(r#""version":1"#, r#""version":2"#),
+            &json.replace("4711", "-1"),
+        ] {
+            assert!(Heartbeat::parse(other.as_bytes()).is_err(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! PostgreSQL changes through NATS JetStream.
+//!
+//! ```text
+//!   PostgreSQL ── outbox ──► Relay ── atomic batches ──► stream ──► any client of NATS
+//!                              └───── heartbeats ───────────────►
+//! ```
+//!
+//! - [`contract`] describes subjects, headers, payloads and heartbeats.
+//! - [`NatsConfig`] has the servers and the credentials.
+#![doc = "\n\n"]
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod config;
+pub mod contract;
+
+pub use config::NatsConfig;
