@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - [`contract`] describes subjects, headers, payloads and heartbeats.
+//! - [`NatsSource`] reads what a relay has stored, for caches and handlers on machines without access to the database.
 //! - [`NatsConfig`] has the servers and the credentials.
 #![doc = "\n\n"]
 #![doc = include_str!("../README.md")]
@@ -13,5 +14,7 @@
 
 mod config;
 pub mod contract;
+mod source;
 
 pub use config::NatsConfig;
+pub use source::{NatsSource, NatsSourceBuilder};
