@@ -16,6 +16,7 @@
 //! - [`NatsSource`] owns the session and its reconnects, which are those of core's `reconnect`, and the order of signals.
 //! - `builder` has the options, `refusal` the errors.
 //! - `session` owns the connection, the ordered consumer and the subscription of heartbeats. It finds lost deliveries and silence.
+//! - `subscription` is the client library's, made fit to be dropped anywhere.
 //! - `inspection` looks at the stream from time to time, for messages that were removed before they were read.
 //! - `liveness` decides whether the relays keep up. It is pure: it has neither I/O nor a clock.
 //! - `continuity` decides which signals keep the contract of [`Signal`]. It is pure too.
@@ -39,6 +40,7 @@ mod inspection;
 mod liveness;
 mod refusal;
 mod session;
+mod subscription;
 
 use std::collections::VecDeque;
 use std::future::Future;

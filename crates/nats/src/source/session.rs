@@ -9,8 +9,7 @@ use std::task::{Context, Poll};
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, push};
 use async_nats::jetstream::{self, stream};
-use async_nats::{Client, Event, Message, StatusCode, Subject, Subscriber, header};
-use futures_util::Stream as _;
+use async_nats::{Client, Event, Message, StatusCode, Subject, header};
 use pgherald_core::{Error, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -18,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::builder::Settings;
 use super::inspection::Inspection;
 use super::refusal;
+use super::subscription::Subscription;
 use crate::contract::Heartbeat;
 
 /// The maximum number of messages, and of their bytes, that are returned together.
@@ -51,8 +51,8 @@ pub(super) struct Session {
     settings: Arc<Settings>,
     client: Client,
     context: jetstream::Context,
-    deliveries: Subscriber,
-    heartbeats: Subscriber,
+    deliveries: Subscription,
+    heartbeats: Subscription,
     inspection: Inspection,
     connection: watch::Receiver<Connection>,
     lost: Boxed<()>,
@@ -81,12 +81,11 @@ impl Session {
             .await
             .map_err(|cause| refusal::no_stream(settings, cause))?;
         check_subjects(settings, stream.cached_info())?;
-        let heartbeats = client
-            .subscribe(settings.prefix.heartbeats())
-            .await
-            .map_err(subscribed)?;
+        let heartbeats = Subscription::new(&client, settings.prefix.heartbeats());
+        let heartbeats = heartbeats.await.map_err(subscribed)?;
         let inbox = client.new_inbox();
-        let deliveries = client.subscribe(inbox.clone()).await.map_err(subscribed)?;
+        let deliveries = Subscription::new(&client, inbox.clone());
+        let deliveries = deliveries.await.map_err(subscribed)?;
         let position = stream.cached_info().state.last_sequence;
         stream
             .create_consumer(ordered(settings, inbox, position))
@@ -159,7 +158,7 @@ impl Session {
         let mut bytes = 0;
         arrivals.position = self.position;
         while self.failed.is_none() && arrivals.messages.len() < BATCH && bytes < BATCH_BYTES {
-            match Pin::new(&mut self.deliveries).poll_next(cx) {
+            match self.deliveries.poll_next(cx) {
                 Poll::Ready(Some(message)) => {
                     self.heard = Instant::now();
                     bytes += message.length;
@@ -239,7 +238,7 @@ impl Session {
 
     fn poll_heartbeats(&mut self, cx: &mut Context<'_>, arrivals: &mut Arrivals) {
         while self.failed.is_none() && arrivals.heartbeats.len() < BATCH {
-            match Pin::new(&mut self.heartbeats).poll_next(cx) {
+            match self.heartbeats.poll_next(cx) {
                 Poll::Ready(Some(message)) => match Heartbeat::parse(&message.payload) {
                     Ok(heartbeat) => arrivals.heartbeats.push(heartbeat),
                     Err(error) => {

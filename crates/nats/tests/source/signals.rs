@@ -340,3 +340,28 @@ async fn a_source_without_permission_names_it() {
         "{error}"
     );
 }
+
+#[test]
+fn a_source_may_be_dropped_where_no_runtime_runs() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (server, open) = runtime.block_on(async {
+        let server = NatsServer::start().await.unwrap();
+        let relay = FakeRelay::new(&server).await;
+        let mut source = source(&server.url()).max_lag(PATIENT).build().unwrap();
+        live(&mut source, &relay).await;
+        (server, source)
+    });
+    let opening = runtime.block_on(async {
+        let mut opening = source(&server.url()).max_lag(PATIENT).build().unwrap();
+        // No heartbeat arrives, so this waits.
+        let next = tokio::time::timeout(Duration::from_millis(300), opening.next());
+        assert!(next.await.is_err());
+        opening
+    });
+    drop(open);
+    drop(runtime);
+    drop(opening);
+}
