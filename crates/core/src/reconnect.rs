@@ -19,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 
 /// `F` opens a session, and `S` is what is kept of it.
-pub(crate) struct Reconnecting<F, S> {
+pub struct Reconnecting<F, S> {
     stage: Stage<F, S>,
     backoff: Backoff,
     /// Failed attempts since the last session that lasted.
@@ -38,7 +38,7 @@ enum Stage<F, S> {
 
 impl<F, S> Reconnecting<F, S> {
     /// The first attempt is due at once.
-    pub(crate) fn new(backoff: Backoff) -> Self {
+    pub fn new(backoff: Backoff) -> Self {
         Self {
             stage: Stage::Waiting(Instant::now()),
             backoff,
@@ -47,7 +47,7 @@ impl<F, S> Reconnecting<F, S> {
     }
 
     /// Returns the session if it is open.
-    pub(crate) fn session(&self) -> Option<&S> {
+    pub fn session(&self) -> Option<&S> {
         match &self.stage {
             Stage::Open { session, .. } => Some(session),
             Stage::Waiting(_) | Stage::Opening(_) => None,
@@ -55,7 +55,7 @@ impl<F, S> Reconnecting<F, S> {
     }
 
     /// As [`session`](Self::session), to use it.
-    pub(crate) fn session_mut(&mut self) -> Option<&mut S> {
+    pub fn session_mut(&mut self) -> Option<&mut S> {
         match &mut self.stage {
             Stage::Open { session, .. } => Some(session),
             Stage::Waiting(_) | Stage::Opening(_) => None,
@@ -63,7 +63,7 @@ impl<F, S> Reconnecting<F, S> {
     }
 
     /// Keeps a session that was opened.
-    pub(crate) fn keep(&mut self, session: S) {
+    pub fn keep(&mut self, session: S) {
         self.stage = Stage::Open {
             session,
             since: Instant::now(),
@@ -71,12 +71,12 @@ impl<F, S> Reconnecting<F, S> {
     }
 
     /// Drops the session, if there is one, and schedules the next attempt. Returns the delay before it.
-    pub(crate) fn lost(&mut self, cause: &Error) -> Duration {
+    pub fn lost(&mut self, cause: &Error) -> Duration {
         self.lost_for(cause, Duration::ZERO)
     }
 
     /// As [`lost`](Self::lost), if the peer has asked for a delay. It counts up to the longest delay of the backoff.
-    pub(crate) fn lost_for(&mut self, cause: &Error, asked: Duration) -> Duration {
+    pub fn lost_for(&mut self, cause: &Error, asked: Duration) -> Duration {
         let now = Instant::now();
         if let Stage::Open { since, .. } = self.stage
             && now - since > self.backoff.ceiling(self.failures)
@@ -96,7 +96,7 @@ impl<F, S> Reconnecting<F, S> {
 impl<T, F: Future<Output = Result<T>> + Unpin, S> Reconnecting<F, S> {
     /// Waits until an attempt is due, makes it by `open`, and returns its outcome: [`keep`](Self::keep) the session, or call
     /// [`lost`](Self::lost). Waits forever if a session is open. Cancel-safe.
-    pub(crate) async fn opened(&mut self, open: impl FnOnce() -> F) -> Result<T> {
+    pub async fn opened(&mut self, open: impl FnOnce() -> F) -> Result<T> {
         if let Stage::Waiting(until) = self.stage {
             sleep_until(until).await;
             self.stage = Stage::Opening(open());
@@ -123,7 +123,7 @@ impl<F, S: fmt::Debug> fmt::Debug for Reconnecting<F, S> {
 }
 
 /// Opens a session with `server`, or fails when the limit is reached.
-pub(crate) async fn within_limit<T>(
+pub async fn within_limit<T>(
     limit: Duration,
     server: &impl fmt::Display,
     opening: impl Future<Output = Result<T>>,

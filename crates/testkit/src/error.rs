@@ -57,7 +57,8 @@ impl Error {
         }
     }
 
-    /// Returns whether no PostgreSQL server was found. The message then lists the searched directories.
+    /// Returns whether no program of a server was found, or only one that is too old. The message then lists the searched
+    /// places.
     pub fn is_binaries_missing(&self) -> bool {
         self.kind == Kind::BinariesMissing
     }

@@ -5,6 +5,8 @@
 //!   makes events for tests without a table.
 //! - [`Postgres`] is a private server that starts in a second or two. It can be stopped, killed and frozen, and leaves
 //!   nothing behind, however the test process ends. It needs an installed PostgreSQL; nothing is downloaded.
+//! - `nats::NatsServer` and `nats::NatsCluster`, with the feature `nats`, are private NATS servers with the same faults. They
+//!   need the program `nats-server`.
 //! - [`Database`] is for example programs: the database of `DATABASE_URL` if set, otherwise a private server.
 //! - [`fake_source`] makes a source without a database, which emits the signals that a test sends, and [`Probe`] is an
 //!   actor that records its messages. Both are for tests of actors.
@@ -38,9 +40,14 @@ mod database;
 mod error;
 mod fake;
 mod handlers;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod postgres;
 mod probe;
+mod process;
 pub mod proxy;
+#[cfg(feature = "tls")]
+mod tls;
 mod wait;
 
 pub use binaries::Binaries;

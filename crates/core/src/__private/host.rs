@@ -12,8 +12,10 @@ pub mod events {
         Attaches, ColumnTexts, Receive, Split, ToPayload, Watches, attached,
     };
     pub use crate::event::decode::Decoder;
+    pub use crate::reconnect::{Reconnecting, within_limit};
     pub use crate::router::Router;
     pub use crate::router::subscription::SubscriptionObserver;
+    pub use crate::source::forwarded::{Inbox, reason, undecodable};
 }
 
 /// Running handlers without a group.

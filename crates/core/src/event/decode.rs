@@ -202,7 +202,6 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
-    #[cfg(any(test, feature = "distributor"))]
     pub(crate) fn decode_forwarded(
         &mut self,
         payload: &str,

@@ -8,14 +8,15 @@
 //! by the actors' `ListenerActor`, or by `Herald::start_with_source`. `HeraldBuilder` and `pgherald watch` know only the two
 //! kinds that read PostgreSQL.
 //!
-//! Shared modules: `options` (settings), `wire` (the connection), `listen`, `heartbeat`, `watcher` (checks the triggers), and
-//! `drift` (changes of triggers and tables). `channels` adds channels to a notify source while it runs. The crate's `reconnect`
-//! decides when to connect again.
+//! Shared modules: `options` (settings), `wire` (the connection), `listen`, `heartbeat`, `watcher` (checks the triggers), `drift`
+//! (changes of triggers and tables), and `forwarded` (events that another process has read). `channels` adds channels to a
+//! notify source while it runs. The crate's `reconnect` decides when to connect again.
 
 mod channels;
 #[cfg(feature = "distributor")]
 mod distributor;
 mod drift;
+pub(crate) mod forwarded;
 mod heartbeat;
 mod joined;
 mod listen;

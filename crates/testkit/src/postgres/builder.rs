@@ -1,8 +1,9 @@
 //! Configures a server.
 
 use crate::Error;
+use crate::postgres::Postgres;
 use crate::postgres::server::{Options, Server};
-use crate::postgres::{Postgres, blocking};
+use crate::process::blocking;
 
 /// Configures and starts a [`Postgres`]. Made by [`Postgres::builder`].
 #[derive(Debug, Clone, Default)]

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::process::{User, Workspace};
 #[cfg(feature = "tls")]
-use crate::postgres::tls::Certificates;
-use crate::postgres::workspace::Workspace;
+use crate::tls::Certificates;
 use crate::{Binaries, Error};
 
 /// Statics are not dropped: the workspace's watchdog removes the files when the process ends.
@@ -39,7 +39,7 @@ pub(super) fn create(
     let template = match &mut *template {
         Some(template) => template,
         none => {
-            let workspace = Workspace::create()?;
+            let workspace = Workspace::create(User::Unprivileged)?;
             initdb(&workspace, binaries, None)?;
             none.insert(Template {
                 workspace,

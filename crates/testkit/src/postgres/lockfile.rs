@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::process::Pid;
 
-use super::process;
+use crate::process;
 
 #[derive(Debug)]
 pub(super) struct LockFile {

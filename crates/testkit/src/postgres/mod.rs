@@ -1,26 +1,13 @@
 //! A real PostgreSQL server for a test.
 //!
-//! [`Postgres`] is the handle. The ownership below it is:
-//!
-//! ```text
-//! Postgres ──▶ Server ──▶ Postmaster     the process; each start makes a new one
-//!                    └──▶ Workspace      directory and watchdog; they live as long as the Server
-//! ```
-//!
-//! These block, so the handle's async methods call them on tokio's blocking threads, and a current-thread runtime is not
-//! blocked.
+//! [`Postgres`] is the handle. Its async methods call the supervision of processes, which blocks, on tokio's blocking
+//! threads. So a current-thread runtime is not blocked.
 
-mod account;
 mod builder;
 mod cluster;
 mod lockfile;
-mod postmaster;
-mod process;
 mod server;
 mod sql;
-#[cfg(feature = "tls")]
-mod tls;
-mod workspace;
 
 use std::fmt;
 use std::path::Path;
@@ -31,11 +18,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::OnceCell;
 
 use crate::Error;
+use crate::process::{HOST, Supervised, blocking};
 use server::Server;
 
 pub use builder::Builder;
 
-const HOST: &str = "127.0.0.1";
 const DEFAULT_DATABASE: &str = "postgres";
 
 /// A private PostgreSQL server, with its data in a temporary directory and a port on 127.0.0.1.
@@ -59,12 +46,12 @@ const DEFAULT_DATABASE: &str = "postgres";
 /// The server runs with `fsync=off`: its data survives a [`kill`](Self::kill), but not a crash of the machine. The methods
 /// that change the server's state wait until they have taken effect. Dropping their future does not cancel them.
 pub struct Postgres {
-    server: Arc<Server>,
+    server: Arc<Supervised<Server>>,
     databases: AtomicU64,
 }
 
 impl Postgres {
-    fn new(server: Server) -> Self {
+    fn new(server: Supervised<Server>) -> Self {
         Self {
             server: Arc::new(server),
             databases: AtomicU64::new(0),
@@ -105,7 +92,7 @@ impl Postgres {
     pub fn url_for(&self, database: &str) -> String {
         const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
         let encode = |text| utf8_percent_encode(text, ENCODED);
-        let password = self.server.password.as_deref();
+        let password = self.server.program().password.as_deref();
         let password = password
             .map(|word| format!(":{}", encode(word)))
             .unwrap_or_default();
@@ -123,22 +110,22 @@ impl Postgres {
 
     /// Returns the TCP port. A restart does not change it.
     pub fn port(&self) -> u16 {
-        self.server.port
+        self.server.port()
     }
 
     /// Returns the data directory.
     pub fn data_dir(&self) -> &Path {
-        &self.server.data_dir
+        &self.server.program().data_dir
     }
 
     /// Returns the path of the server's log.
     pub fn log_file(&self) -> &Path {
-        &self.server.log_file
+        &self.server.program().log_file
     }
 
     /// Returns the path of the authority's certificate, a PEM file, if the server was built with `Builder::tls`.
     pub fn ca_certificate(&self) -> Option<&Path> {
-        self.server.authority.as_deref()
+        self.server.program().authority.as_deref()
     }
 
     /// Creates an empty database with a new name. Returns its URL.
@@ -213,7 +200,7 @@ impl Postgres {
     ///
     /// If the server does not stop within 30 s.
     pub async fn stop(&self) -> Result<(), Error> {
-        self.with_server(Server::stop).await
+        self.with_server(Supervised::stop).await
     }
 
     /// Kills the server and all its backends with SIGKILL.
@@ -222,7 +209,7 @@ impl Postgres {
     ///
     /// If a process cannot be killed.
     pub async fn kill(&self) -> Result<(), Error> {
-        self.with_server(Server::kill).await
+        self.with_server(Supervised::kill).await
     }
 
     /// Starts the server after [`stop`](Self::stop) or [`kill`](Self::kill), with the same port and data. Does nothing if the
@@ -232,7 +219,7 @@ impl Postgres {
     ///
     /// As [`Builder::start`].
     pub async fn start_again(&self) -> Result<(), Error> {
-        self.with_server(Server::start_again).await
+        self.with_server(Supervised::start_again).await
     }
 
     /// [Stops](Self::stop) the server, then [starts](Self::start_again) it.
@@ -252,7 +239,7 @@ impl Postgres {
     ///
     /// If the server is not running.
     pub async fn pause(&self) -> Result<(), Error> {
-        self.with_server(Server::pause).await
+        self.with_server(Supervised::pause).await
     }
 
     /// Resumes a [paused](Self::pause) server.
@@ -261,7 +248,7 @@ impl Postgres {
     ///
     /// If the server is not running.
     pub async fn resume(&self) -> Result<(), Error> {
-        self.with_server(Server::resume).await
+        self.with_server(Supervised::resume).await
     }
 
     /// Returns whether the server process exists, paused or not.
@@ -273,7 +260,7 @@ impl Postgres {
 
     async fn with_server<T: Send + 'static>(
         &self,
-        action: impl FnOnce(&Server) -> Result<T, Error> + Send + 'static,
+        action: impl FnOnce(&Supervised<Server>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let server = Arc::clone(&self.server);
         blocking(move || action(&server)).await
@@ -286,14 +273,5 @@ impl fmt::Debug for Postgres {
             .field("port", &self.port())
             .field("data_dir", &self.data_dir())
             .finish_non_exhaustive()
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::during("a blocking operation did not finish")(error)),
     }
 }

@@ -6,8 +6,8 @@
 use super::address::Address;
 use super::message::{Message, Within};
 use super::refusal;
-use crate::error::{Error, ErrorKind};
 use crate::signal::{Resync, ResyncReason, Signal};
+use crate::source::forwarded;
 
 #[derive(Debug, Default)]
 pub(super) struct Continuity {
@@ -107,7 +107,7 @@ impl Continuity {
 
     fn on_resync(&mut self, reasons: &[Box<str>], scope: Within) -> Vec<Signal> {
         if let Within::Channel(channel) = scope {
-            let reason = undecodable();
+            let reason = forwarded::undecodable();
             return vec![Signal::Resync(Resync::of_channel(reason, channel))];
         }
         let mut reasons = reasons.iter().map(|label| self.reason(label));
@@ -140,22 +140,9 @@ impl Continuity {
     }
 
     fn reason(&self, label: &str) -> ResyncReason {
-        match label {
-            "triggers_restored" => ResyncReason::TriggersRestored,
-            "table_altered" => ResyncReason::TableAltered,
-            "overflow" => ResyncReason::Overflow,
-            "undecodable" => undecodable(),
-            "trimmed" => ResyncReason::Trimmed,
-            "restored" => ResyncReason::Restored,
-            // To the distributor, each connection starts. A lost position is a connection that was lost for too long.
-            _ => self.reason_to_begin(),
-        }
+        // To the distributor, each connection starts. A lost position is a connection that was lost for too long.
+        forwarded::reason(label).unwrap_or_else(|| self.reason_to_begin())
     }
-}
-
-fn undecodable() -> ResyncReason {
-    let message = "the distributor has received a payload that is not an event";
-    ResyncReason::Undecodable(Error::new(ErrorKind::Decode, message))
 }
 
 #[cfg(test)]

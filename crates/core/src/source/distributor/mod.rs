@@ -20,7 +20,7 @@
 //! - `session` owns the WebSocket and the time of silence. It returns frames.
 //! - `message` parses a frame. `refusal` turns refusals and close codes into errors.
 //! - `continuity` owns the position, and decides which signals a message causes. It is pure: it has neither I/O nor time.
-//! - `inbox` decodes events and batches them.
+//! - The [`Inbox`](super::forwarded::Inbox) of all forwarded events decodes and batches them.
 //!
 //! Guarantees:
 //! - Each `Live` follows a `Resync` or a `Resumed` of the same connection that the distributor has sent. If the distributor omits it,
@@ -40,7 +40,6 @@
 mod address;
 mod builder;
 mod continuity;
-mod inbox;
 mod message;
 mod refusal;
 mod session;
@@ -55,11 +54,11 @@ use std::time::Duration;
 pub use builder::DistributorSourceBuilder;
 use builder::Settings;
 use continuity::Continuity;
-use inbox::Inbox;
 use message::{Message, Received, parse};
 use session::{Frame, Opened, Session};
 
 use super::Source;
+use super::forwarded::Inbox;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reconnect::{Reconnecting, within_limit};
 use crate::signal::Signal;

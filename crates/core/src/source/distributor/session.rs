@@ -20,7 +20,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::address::Address;
 use super::builder::Settings;
-use super::message::{Message, Received, parse};
+use super::message::{Message, parse};
 use super::refusal;
 use crate::error::{Error, ErrorKind, Result};
 

@@ -1,7 +1,7 @@
 # Ends the server and removes the files of a test process that has ended without doing so: it was killed, it aborted, or
 # the server was in a static.
 #
-# $1: the directory to remove. The server's data is in its subdirectory `data`.
+# $1: the directory to remove. PostgreSQL's data is in its subdirectory `data`. Another server has its pid in `server.pid`.
 #
 # This shell is the leader of the process group of initdb and the server.
 
@@ -50,6 +50,8 @@ children() {
 round=0
 quiet=0
 while [ "$quiet" -lt 3 ]; do
+    # Both files begin with the pid.
+    [ -f "$lock" ] || [ ! -f "$dir/server.pid" ] || lock=$dir/server.pid
     server=$(line 1)
     if is_ours "$server"; then
         quiet=0

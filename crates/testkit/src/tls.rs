@@ -8,15 +8,15 @@ use rcgen::{
 use crate::Error;
 
 /// Certificates and key in PEM format.
-pub(super) struct Certificates {
-    pub(super) authority: String,
-    pub(super) server: String,
-    pub(super) server_key: String,
+pub(crate) struct Certificates {
+    pub(crate) authority: String,
+    pub(crate) server: String,
+    pub(crate) server_key: String,
 }
 
 impl Certificates {
     /// Makes certificates for a server at `localhost` or `127.0.0.1`.
-    pub(super) fn generate() -> Result<Self, Error> {
+    pub(crate) fn generate() -> Result<Self, Error> {
         Self::try_generate().map_err(Error::during("cannot make certificates"))
     }
 

@@ -1,17 +1,18 @@
-//! Events on their way from frames to signals.
+//! Events that another process has read from PostgreSQL and forwarded as messages of `/v1`, on their way to signals.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use serde_json::value::RawValue;
 
+use crate::error::{Error, ErrorKind};
 use crate::event::{Decoder, Event};
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::telemetry::Unlogged;
 
 /// Decodes events, and collects those that arrive together.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub struct Inbox {
     decoder: Decoder,
     events: Vec<Event>,
     /// Undecodable events on this connection: the first is logged, the others are counted.
@@ -20,7 +21,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Adds an event to the batch. One that fails to decode becomes a resync in its place, after the events before it.
-    pub(super) fn accept(&mut self, payload: Option<&RawValue>, signals: &mut VecDeque<Signal>) {
+    pub fn accept(&mut self, payload: Option<&RawValue>, signals: &mut VecDeque<Signal>) {
         let payload = payload.map_or("", RawValue::get);
         let now = SystemTime::now();
         let Err(error) = self
@@ -30,7 +31,7 @@ impl Inbox {
             return;
         };
         if self.unlogged.has_first(1) {
-            tracing::warn!(error = %error.chain(), "event of the distributor failed to decode");
+            tracing::warn!(error = %error.chain(), "forwarded event failed to decode");
         }
         self.seal(signals);
         let resync = Resync::new(ResyncReason::Undecodable(error));
@@ -42,18 +43,40 @@ impl Inbox {
     }
 
     /// Turns the collected events into a signal.
-    pub(super) fn seal(&mut self, signals: &mut VecDeque<Signal>) {
+    pub fn seal(&mut self, signals: &mut VecDeque<Signal>) {
         if !self.events.is_empty() {
             signals.push_back(Signal::Events(self.events.drain(..).collect()));
         }
     }
 
     /// Logs the number of undecodable events besides the one that was logged.
-    pub(super) fn log_undecodable(&mut self) {
+    pub fn log_undecodable(&mut self) {
         if let Some(count) = self.unlogged.take() {
-            tracing::warn!(count, "more events of the distributor failed to decode");
+            tracing::warn!(count, "more forwarded events failed to decode");
         }
     }
+}
+
+/// Returns the reason that a forwarded resync has as a word. `None` if it only says where the forwarded events begin, or is not
+/// known.
+#[must_use]
+pub fn reason(label: &str) -> Option<ResyncReason> {
+    match label {
+        "triggers_restored" => Some(ResyncReason::TriggersRestored),
+        "table_altered" => Some(ResyncReason::TableAltered),
+        "overflow" => Some(ResyncReason::Overflow),
+        "undecodable" => Some(undecodable()),
+        "trimmed" => Some(ResyncReason::Trimmed),
+        "restored" => Some(ResyncReason::Restored),
+        _ => None,
+    }
+}
+
+/// The reason of a resync if the process that forwards events has received something else.
+#[must_use]
+pub fn undecodable() -> ResyncReason {
+    let message = "a payload that is not an event was received by the process that forwards events";
+    ResyncReason::Undecodable(Error::new(ErrorKind::Decode, message))
 }
 
 #[cfg(test)]

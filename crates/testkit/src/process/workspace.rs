@@ -12,22 +12,33 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::account::Account;
 use crate::Error;
-use crate::postgres::account::Account;
-use crate::postgres::lockfile::LockFile;
 
 const WATCHDOG: &str = include_str!("watchdog.sh");
 
+/// The operating system user that a server runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum User {
+    /// The user of the test process.
+    Current,
+    /// An unprivileged user: that of the test process, or another one if that is root.
+    Unprivileged,
+}
+
 #[derive(Debug)]
-pub(super) struct Workspace {
+pub(crate) struct Workspace {
     path: PathBuf,
     account: Option<Account>,
     watchdog: Watchdog,
 }
 
 impl Workspace {
-    pub(super) fn create() -> Result<Self, Error> {
-        let account = Account::for_server()?;
+    pub(crate) fn create(user: User) -> Result<Self, Error> {
+        let account = match user {
+            User::Current => None,
+            User::Unprivileged => Account::for_server()?,
+        };
         let temp = std::path::absolute(std::env::temp_dir())
             .map_err(Error::during("no temporary directory"))?;
         // The watchdog refuses to remove a directory that is not named like this.
@@ -52,21 +63,27 @@ impl Workspace {
         Ok(workspace)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns the server's data directory. The watchdog relies on this name.
-    pub(super) fn data_dir(&self) -> PathBuf {
+    /// Returns the directory of PostgreSQL's data. The watchdog relies on this name.
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.path.join("data")
     }
 
-    pub(super) fn log_file(&self) -> PathBuf {
+    /// Returns the file that another server writes its pid to. The watchdog relies on this name.
+    #[cfg(feature = "nats")]
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.path.join("server.pid")
+    }
+
+    pub(crate) fn log_file(&self) -> PathBuf {
         self.path.join("server.log")
     }
 
     /// Writes a file that the server's user owns and other users cannot read.
-    pub(super) fn write(&self, name: &str, contents: &str) -> Result<PathBuf, Error> {
+    pub(crate) fn write(&self, name: &str, contents: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
         let failed = || format!("cannot write {}", path.display());
         fs::write(&path, contents).map_err(Error::during(failed()))?;
@@ -78,7 +95,7 @@ impl Workspace {
 
     /// Returns a command that runs as the server's user, in the watchdog's process group. So a Ctrl-C at the terminal reaches
     /// only the test process.
-    pub(super) fn command(&self, program: impl AsRef<Path>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         // PGDATA, PGPORT and the like are meant for another server.
         for (name, _) in std::env::vars_os() {
@@ -98,7 +115,7 @@ impl Workspace {
     }
 
     /// Runs a command, and waits until it has ended.
-    pub(super) fn run(&self, command: &mut Command) -> Result<(), Error> {
+    pub(crate) fn run(&self, command: &mut Command) -> Result<(), Error> {
         let program = PathBuf::from(command.get_program());
         let output = command
             .output()
@@ -123,23 +140,9 @@ impl Workspace {
 impl Drop for Workspace {
     /// The owner has ended the server before.
     fn drop(&mut self) {
-        remove_shared_memory(&self.data_dir());
         if let Err(error) = fs::remove_dir_all(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the temporary directory");
         }
-    }
-}
-
-/// Removes the shared memory of a killed server. A server that was shut down has removed it, and its lock file.
-fn remove_shared_memory(data_dir: &Path) {
-    let Some(segment) = LockFile::read(data_dir).and_then(|lock| lock.shared_memory()) else {
-        return;
-    };
-    if let Err(error) = Command::new("ipcrm")
-        .args(["-m", &segment.to_string()])
-        .output()
-    {
-        tracing::warn!(segment, %error, "cannot remove the server's shared memory");
     }
 }
 

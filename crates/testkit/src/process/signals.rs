@@ -43,7 +43,7 @@ pub(super) fn children(parent: Pid) -> Vec<Pid> {
         .collect()
 }
 
-pub(super) fn pid(digits: &str) -> Option<Pid> {
+pub(crate) fn pid(digits: &str) -> Option<Pid> {
     Pid::from_raw(digits.trim().parse().ok()?)
 }
 
