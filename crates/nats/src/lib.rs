@@ -5,6 +5,7 @@
 //!                              └───── heartbeats ───────────────►
 //! ```
 //!
+//! - [`Relay`] stores events in a stream; [`RelayActor`] runs it on an arbiter.
 //! - [`contract`] describes subjects, headers, payloads and heartbeats.
 //! - [`NatsConfig`] has the servers and the credentials.
 #![doc = "\n\n"]
@@ -13,5 +14,7 @@
 
 mod config;
 pub mod contract;
+mod relay;
 
 pub use config::NatsConfig;
+pub use relay::{Relay, RelayActor, RelayHandle, RelayOptions, RelayReport, StreamOptions};

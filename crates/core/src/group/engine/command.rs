@@ -49,6 +49,7 @@ pub(in crate::group) type Commands = Vec<Command>;
 ///
 /// Everything that a part stores about a slice elsewhere has the slice's epoch. So it has no effect after the slice was
 /// [forgotten](Self::forget), even if the slice was claimed again.
+#[derive(Default)]
 pub(in crate::group) struct Ledger {
     pub(super) slices: Slices,
     pub(super) parked: Parked,
