@@ -5,6 +5,7 @@
 //!                              └───── heartbeats ───────────────►
 //! ```
 //!
+//! - [`Relay`] stores events in a stream; [`RelayActor`] runs it on an arbiter.
 //! - [`contract`] describes subjects, headers, payloads and heartbeats.
 //! - [`NatsSource`] reads what a relay has stored, for caches and handlers on machines without access to the database.
 //! - [`NatsConfig`] has the servers and the credentials.
@@ -14,7 +15,9 @@
 
 mod config;
 pub mod contract;
+mod relay;
 mod source;
 
 pub use config::NatsConfig;
+pub use relay::{Relay, RelayActor, RelayHandle, RelayOptions, RelayReport, StreamOptions};
 pub use source::{NatsSource, NatsSourceBuilder};

@@ -35,7 +35,11 @@ pub mod cache {
 
 /// Tests of handlers and of the statements of consumers, and the health of groups.
 pub mod group {
+    pub use super::super::parts::relay;
     pub use super::super::parts::{not_watched, wants};
+    pub use crate::group::destination::{
+        Batch, Destination, Identity, Last, Mark, Message, Outcome, SliceState,
+    };
     pub use crate::group::operations::nodes::{Node, nodes};
     pub use crate::group::operations::problems::{Problem, problems};
     pub use crate::group::rehearsal::rehearse;

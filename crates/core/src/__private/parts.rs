@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use crate::cache::key_check::KeyTypes;
 use crate::cache::{CacheDriver, CacheKey};
+use crate::connect::ConnectConfig;
 use crate::event::{Event, FromEvent};
-use crate::group::DurableOptions;
+use crate::group::destination::Destination;
+use crate::group::{Consumer, ConsumerHandle, DurableOptions};
 use crate::name::{ChannelName, TableName};
 use crate::operation::OperationSet;
 use crate::outbox::position::{Mark, Position, Progress};
@@ -144,6 +146,18 @@ pub fn attached<T: std::any::Any + Clone + Send + Sync>(
 #[must_use]
 pub fn wants<E: FromEvent>(options: &DurableOptions, table: &TableName) -> bool {
     options.wants::<E>(table)
+}
+
+/// Creates a consumer of a relay.
+///
+/// # Errors
+/// If the options are invalid.
+pub fn relay<D: Destination>(
+    config: ConnectConfig,
+    options: DurableOptions,
+    destination: D,
+) -> Result<(ConsumerHandle, Consumer)> {
+    Consumer::relay(config, options, destination)
 }
 
 /// Returns the error for a handler whose tables are not watched.

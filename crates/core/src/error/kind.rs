@@ -69,6 +69,9 @@ pub enum ErrorKind {
     Query,
     /// Too many rows have parked events, so a consumer reads no new ones. Retryable. Correct the cause of the failures.
     Parked,
+    /// The destination of a relay, such as a stream of NATS, is full, or refuses events for another reason. Retryable. Correct the
+    /// cause that the message names; no event is lost meanwhile.
+    Destination,
     /// A trigger specification does not fit its table. Not retryable. Nothing was changed. Correct the specification.
     Spec,
     /// The server, or an object on it that pgherald did not install, prevents the installation of triggers. Not retryable.
@@ -137,6 +140,10 @@ impl ErrorKind {
                 true,
                 "correct the cause of the failures that `pgherald parked list` shows: the consumer continues when fewer rows have parked events",
             ),
+            Self::Destination => (
+                true,
+                "correct the cause named in the message: the relay continues by itself, and no event is lost meanwhile",
+            ),
             Self::Query => (false, "read the cause; it is the server's own message"),
             Self::Spec => (
                 false,
@@ -166,6 +173,7 @@ impl fmt::Display for ErrorKind {
             Self::Tls => "TLS failed",
             Self::Connect => "cannot connect",
             Self::Authentication => "authentication failed",
+            Self::Destination => "the destination refuses events",
             Self::Disconnected => "disconnected",
             Self::NoNotifications => "notifications do not arrive",
             Self::Pooler => "pooler in transaction mode",

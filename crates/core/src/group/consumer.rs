@@ -8,7 +8,8 @@ use futures_util::future::LocalBoxFuture;
 
 use super::batch::{BatchHandler, Batches};
 use super::connections::{CONNECT, Connections};
-use super::engine::Engine;
+use super::destination::Destination;
+use super::engine::{Attempts, Engine, Relays, Work};
 use super::handle::{ConsumerHandle, Shared};
 use super::options::DurableOptions;
 use super::plain::Plain;
@@ -16,6 +17,7 @@ use super::runner::Runner;
 use super::transactional::{Transactional, TransactionalHandler};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
 use crate::handler::EventHandler;
 
 /// A node of a group: reads the outbox and runs a handler, together with the other consumers of the group.
@@ -95,10 +97,40 @@ impl Consumer {
         Self::of(config, options, |_, options| Batches::new(options, factory))
     }
 
+    /// Creates a consumer of a relay: it stores events at a destination. It has connections of its own.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub(crate) fn relay<D: Destination>(
+        config: ConnectConfig,
+        mut options: DurableOptions,
+        destination: D,
+    ) -> Result<(ConsumerHandle, Self)> {
+        options.destination = Some(destination.name().into());
+        // Reads that are shared may end at a time that this consumer does not know.
+        options.connections = None;
+        Self::with(config, options, |_, options, shared| {
+            let filter = options.filter.clone();
+            (filter, Relays::new(destination, options, shared))
+        })
+    }
+
     fn of<R: Runner>(
         config: ConnectConfig,
         options: DurableOptions,
         runner: impl FnOnce(ConnectConfig, Arc<DurableOptions>) -> R,
+    ) -> Result<(ConsumerHandle, Self)> {
+        Self::with(config, options, |config, options, shared| {
+            let filter = R::narrow(options.filter.clone());
+            let runner = runner(config, Arc::clone(&options));
+            (filter, Attempts::new(runner, options, shared))
+        })
+    }
+
+    fn with<W: Work>(
+        config: ConnectConfig,
+        options: DurableOptions,
+        work: impl FnOnce(ConnectConfig, Arc<DurableOptions>, Arc<Shared>) -> (Filter, W),
     ) -> Result<(ConsumerHandle, Self)> {
         let options = Arc::new(options.checked()?);
         if let Some(connections) = &options.connections
@@ -117,8 +149,8 @@ impl Consumer {
         let own = || Connections::of_one(config.clone());
         let connections = options.connections.clone().unwrap_or_else(own);
         let shared = Shared::new(&options.group);
-        let runner = runner(config.clone(), Arc::clone(&options));
-        let engine = Engine::new(connections, options, runner, Arc::clone(&shared));
+        let work = work(config.clone(), Arc::clone(&options), Arc::clone(&shared));
+        let engine = Engine::new(connections, options, work, Arc::clone(&shared));
         let end = MarkEnd(Arc::clone(&shared));
         let running = async move {
             let _end = end;

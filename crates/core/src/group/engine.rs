@@ -23,6 +23,7 @@
 //! | [`Membership`] | the node's id, lease, pause, stop | which slices the node has; when to tick, confirm and trim |
 //! | [`Intake`] | the filter, the times of pages | what to read and fetch, and when |
 //! | [`Attempts`] | jobs, running attempts, the user's handler | which job begins, and what follows from its outcome |
+//! | [`Relays`], in place of attempts if the group is a relay | batches, and what is expected at the destination | which batch is stored, and what follows from its outcome |
 //! | [`Acknowledger`] | settlements, held-up slices | what to write, and when |
 //! | [`Published`] | gauges | |
 //!
@@ -45,6 +46,8 @@ mod membership;
 mod outcomes;
 mod polling;
 mod published;
+mod relays;
+mod work;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -54,56 +57,58 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use self::acknowledger::Acknowledger;
-use self::attempts::{Attempts, Ended};
+pub(super) use self::attempts::Attempts;
 use self::command::{Command, Commands, Ledger};
 use self::connection::{Connection, ConnectionEvent};
 use self::intake::Intake;
 use self::membership::Membership;
 use self::polling::Polling;
 use self::published::Published;
+pub(super) use self::relays::Relays;
+pub(super) use self::work::Work;
 use super::connections::Connections;
 use super::handle::Shared;
 use super::options::DurableOptions;
 use super::requests::Answer;
-use super::runner::{ExecutionMode, Runner};
+use super::runner::ExecutionMode;
+use crate::filter::Filter;
 use crate::panic::message;
 
-pub(super) struct Engine<R> {
+pub(super) struct Engine<W> {
     options: Arc<DurableOptions>,
     shared: Arc<Shared>,
     ledger: Ledger,
     connection: Connection,
     membership: Membership,
     intake: Intake,
-    attempts: Attempts<R>,
+    attempts: W,
     acknowledger: Acknowledger,
     published: Published,
 }
 
-enum Input {
-    Ended(Ended),
+enum Input<E> {
+    Ended(E),
     Connection(ConnectionEvent),
     Alarm,
     Stop(Option<Instant>),
 }
 
-impl<R: Runner> Engine<R> {
+impl<W: Work> Engine<W> {
     pub(super) fn new(
         connections: Connections,
         options: Arc<DurableOptions>,
-        runner: R,
+        (filter, attempts): (Filter, W),
         shared: Arc<Shared>,
     ) -> Self {
         let (now, group) = (Instant::now(), &options.group);
-        let by_themselves = R::MODE == ExecutionMode::Transactional;
-        let filter = R::narrow(options.filter.clone());
+        let by_themselves = W::MODE == ExecutionMode::Transactional;
         let polling = Polling::new(now, connections.made_at());
         Self {
-            ledger: Ledger::default(),
+            ledger: Ledger::new(W::MODE),
             connection: Connection::new(connections, Arc::clone(&options)),
             membership: Membership::new(Arc::clone(&options), now),
-            intake: Intake::new(Arc::clone(&options), filter, R::MODE, polling),
-            attempts: Attempts::new(runner, Arc::clone(&options), Arc::clone(&shared)),
+            intake: Intake::new(Arc::clone(&options), filter, W::MODE, polling),
+            attempts,
             acknowledger: Acknowledger::new(Arc::clone(group), by_themselves, now),
             published: Published::new(Arc::clone(group), Arc::clone(&shared)),
             shared,
@@ -137,7 +142,7 @@ impl<R: Runner> Engine<R> {
     }
 
     /// Waits for the next input. Cancel-safe.
-    async fn next_input(&mut self, stop: &mut watch::Receiver<Option<Instant>>) -> Input {
+    async fn next_input(&mut self, stop: &mut watch::Receiver<Option<Instant>>) -> Input<W::Ended> {
         let alarm = self.alarm(Instant::now());
         tokio::select! {
             ended = self.attempts.next_ended() => Input::Ended(ended),
@@ -148,7 +153,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    fn on_input(&mut self, input: Input) {
+    fn on_input(&mut self, input: Input<W::Ended>) {
         let (now, mut queue) = (Instant::now(), Commands::new());
         let (ledger, commands) = (&mut self.ledger, &mut queue);
         match input {
@@ -200,7 +205,7 @@ impl<R: Runner> Engine<R> {
                         tokio::spawn(requests.notify_others());
                     }
                 }
-                Command::Live if self.attempts.lack_connections() => {}
+                Command::Live if self.attempts.are_impaired() => {}
                 Command::Live => match self.intake.full(&self.ledger) {
                     Some(error) => self.published.degraded(&error),
                     None => self.published.live(self.membership.node()),
@@ -221,7 +226,7 @@ impl<R: Runner> Engine<R> {
         let mut commands = Commands::new();
         // Transactional attempts need connections of their own, and an unreachable server accepts none.
         let is_reachable =
-            R::MODE != ExecutionMode::Transactional || self.connection.requests().is_some();
+            W::MODE != ExecutionMode::Transactional || self.connection.requests().is_some();
         if is_reachable && self.membership.may_begin(now) {
             self.attempts.begin(now, &mut self.ledger, &mut commands);
         }

@@ -54,6 +54,8 @@ pub struct ConsumerReport {
     pub held_up: BTreeMap<i32, String>,
     /// Events that were taken in and are not finished.
     pub in_flight: usize,
+    /// For a relay: why it stores nothing at present, for example because the stream is full, or no server can be reached.
+    pub destination_error: Option<String>,
 }
 
 impl ConsumerReport {

@@ -79,11 +79,13 @@
 mod batch;
 mod connections;
 mod consumer;
+pub(crate) mod destination;
 mod engine;
 mod handle;
 mod job;
 mod leases;
 mod members;
+mod opening;
 pub(crate) mod operations;
 pub(crate) mod options;
 mod parked;

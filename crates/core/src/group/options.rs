@@ -49,6 +49,8 @@ pub struct DurableOptions {
     pub(super) requirements: Vec<TriggerSpec>,
     pub(super) caches: Option<Caches>,
     pub(super) connections: Option<Connections>,
+    /// Where a relay stores the events. `None` for handlers.
+    pub(super) destination: Option<Arc<str>>,
 }
 
 impl DurableOptions {
@@ -73,6 +75,7 @@ impl DurableOptions {
             requirements: Vec::new(),
             caches: None,
             connections: None,
+            destination: None,
         }
     }
 

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::job::{Disposition, Park};
 use super::options::DurableOptions;
 use super::slices::Acknowledgement;
-use super::store::{self, Settlement, Which};
+use super::store::{self, Claimed, Settlement, Which};
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{OutboxReader, Recorded, Statements};
 use crate::trigger::require_version;
@@ -58,7 +58,13 @@ async fn consume(client: &Arc<Client>) -> Result<()> {
     store::join(client, &options, number).await?;
     store::renew(client, &options, number).await?;
     let claimed = store::claim(client, group, number, 1, &[]).await?;
-    let Some((slice, epoch, cursor)) = claimed.into_iter().next() else {
+    let Some(Claimed {
+        slice,
+        epoch,
+        cursor,
+        ..
+    }) = claimed.into_iter().next()
+    else {
         return Err(Error::new(
             ErrorKind::Query,
             "consumers cannot claim a slice",
@@ -77,6 +83,7 @@ async fn consume(client: &Arc<Client>) -> Result<()> {
         is_renewed: true,
         cursor,
         is_released: false,
+        stored: None,
         parks: vec![Park {
             slice,
             // Not a resync, because the statement parks one only if rows were trimmed.

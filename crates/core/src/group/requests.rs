@@ -157,6 +157,10 @@ impl Requests {
         }
     }
 
+    pub(super) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
     /// Makes the node open other connections next time.
     pub(super) fn retire(&self) {
         self.link.retire();

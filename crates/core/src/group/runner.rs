@@ -38,6 +38,8 @@ pub(super) enum ExecutionMode {
     Transactional,
     /// Keeps the events of a row in order. Runs one batch at a time.
     Batches,
+    /// Keeps the events of a slice in order. Stores batches of several slices at a time, see [`relays`](super::engine).
+    Relayed,
 }
 
 /// A job, and what a transactional attempt writes if it succeeds.

@@ -20,6 +20,7 @@
 mod acknowledging;
 mod parks;
 mod reading;
+mod relaying;
 mod window;
 
 use std::cell::Cell;
@@ -30,6 +31,8 @@ pub(super) use self::acknowledging::{Acknowledgement, Gone};
 pub(super) use self::parks::MAX_BYTES;
 use self::parks::Parks;
 pub(super) use self::reading::Turn;
+use self::relaying::Completeness;
+pub(super) use self::relaying::Opening;
 use self::window::Window;
 use super::job::Park;
 use crate::error::Error;
@@ -47,6 +50,8 @@ pub(super) struct Slices {
     turn: usize,
     /// Slices whose cursor would move back. Such a cursor is not written.
     went_back: Vec<(i32, Error)>,
+    /// Whether slices are opened at their destination before they are read.
+    are_relayed: bool,
     /// `None` after a change that may concern many slices.
     totals: Cell<Option<Totals>>,
 }
@@ -78,6 +83,10 @@ struct Slice {
     is_writing: bool,
     /// The database has refused a write. Nothing of the slice is read until a retry succeeds.
     is_held_up: bool,
+    /// For relays: the slice waits for its position at the destination. Nothing of it is read or written meanwhile.
+    opening: Option<Opening>,
+    /// For relays: up to when everything is stored.
+    complete: Completeness,
 }
 
 impl Slices {
@@ -95,6 +104,8 @@ impl Slices {
             is_releasing: false,
             is_writing: false,
             is_held_up: false,
+            opening: None,
+            complete: Completeness::default(),
         };
         self.owned.insert(slice, claimed);
         self.totals.take();
@@ -245,6 +256,7 @@ impl Slices {
             && slice.window.finish(event)
         {
             self.pending -= 1;
+            slice.complete.finished(slice.window.first());
             if slice.is_held_up {
                 self.totals.take();
             }

@@ -36,19 +36,21 @@ pub(super) async fn open(
 ) -> Result<()> {
     let group = &*options.group;
     let slices = loop {
-        let sql = "SELECT slices FROM pgherald.consumer_group WHERE name = $1";
+        let sql = "SELECT slices, destination FROM pgherald.consumer_group WHERE name = $1";
         if let Some(row) = client.query_opt(sql, &[&group]).await.map_err(failed)? {
+            check_destination(options, get(&row, "destination")?)?;
             break get::<i32>(&row, "slices")?;
         }
         let cursor = match options.from_beginning {
             true => reader.beginning().await?,
             false => reader.now().await?,
         };
-        let parameters: [&(dyn ToSql + Sync); 4] = [
+        let parameters: [&(dyn ToSql + Sync); 5] = [
             &group,
             &options.slices_when_made(),
             &cursor.to_string(),
             &(options.first_resync && !options.from_beginning),
+            &options.destination.as_deref(),
         ];
         let sql = include_str!("sql/open.sql");
         execute(client, sql, &parameters).await?;
@@ -69,6 +71,24 @@ pub(super) async fn open(
         }
         _ => Ok(()),
     }
+}
+
+/// Fails if the group does not store its events where this consumer does.
+fn check_destination(options: &DurableOptions, stored: Option<&str>) -> Result<()> {
+    if options.destination.as_deref() == stored {
+        return Ok(());
+    }
+    let place = |destination: Option<&str>| match destination {
+        Some(place) => format!("relays to {place}"),
+        None => "runs a handler".to_owned(),
+    };
+    let message = format!(
+        "group {:?} {}, and this consumer {}: use another name of the group, or stop its consumers and drop the group",
+        options.group,
+        place(stored),
+        place(options.destination.as_deref())
+    );
+    Err(Error::new(ErrorKind::Config, message))
 }
 
 /// Returns the cursors that fail to parse, after logging each.
@@ -174,21 +194,35 @@ pub(super) async fn group_state(client: &Client, group: &str, node: i64) -> Resu
     })
 }
 
-/// Claims up to `count` free slices. Returns each with its epoch and cursor.
+/// A slice that was claimed.
+#[derive(Clone, Debug)]
+pub(super) struct Claimed {
+    pub(super) slice: i32,
+    pub(super) epoch: i64,
+    pub(super) cursor: Cursor,
+    /// What the group's relay knew to be stored of the slice.
+    pub(super) stored: Option<String>,
+}
+
+/// Claims up to `count` free slices.
 pub(super) async fn claim(
     client: &Client,
     group: &str,
     node: i64,
     count: usize,
     known: &[i32],
-) -> Result<Vec<(i32, i64, Cursor)>> {
+) -> Result<Vec<Claimed>> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let sql = include_str!("sql/claim.sql");
     let rows = query(client, sql, &[&group, &node, &count, &known]).await?;
     let claimed = |row: &SqlRow| {
         let slice = get(row, "slice")?;
-        let cursor = cursor(group, slice, get(row, "cursor")?)?;
-        Ok((slice, get(row, "epoch")?, cursor))
+        Ok(Claimed {
+            slice,
+            epoch: get(row, "epoch")?,
+            cursor: cursor(group, slice, get(row, "cursor")?)?,
+            stored: get(row, "stored")?,
+        })
     };
     rows.iter().map(claimed).collect()
 }

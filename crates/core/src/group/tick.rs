@@ -7,9 +7,8 @@ use tokio_postgres::Client;
 
 use super::leases::Lease;
 use super::options::DurableOptions;
-use super::store::{self, GroupState, ParkedEntry, Which};
+use super::store::{self, Claimed, GroupState, ParkedEntry, Which};
 use crate::error::Result;
-use crate::outbox::Cursor;
 
 /// The state of a node when a tick begins.
 #[derive(Debug)]
@@ -42,8 +41,8 @@ pub(super) struct TickResult {
     pub(super) state: GroupState,
     /// The number of slices that this node should have.
     pub(super) share: usize,
-    /// Slices that the tick has claimed, with epoch and cursor.
-    pub(super) claimed: Vec<(i32, i64, Cursor)>,
+    /// Slices that the tick has claimed.
+    pub(super) claimed: Vec<Claimed>,
     /// Parked events of the claimed slices. If the group's revision has changed, also those of the other slices that were made due
     /// at once: this node has parked all other ones itself, or read them when it claimed the slice.
     pub(super) parked: Vec<ParkedEntry>,
@@ -91,7 +90,7 @@ pub(super) async fn tick(
         0 => Vec::new(),
         missing => store::claim(&client, group, number, missing, &known).await?,
     };
-    let of: Vec<i32> = claimed.iter().map(|(slice, ..)| *slice).collect();
+    let of: Vec<i32> = claimed.iter().map(|one| one.slice).collect();
     let mut parked = store::parked_of(&client, group, &of, Which::All).await?;
     if node.revision != Some(state.revision) {
         parked.extend(store::parked_of(&client, group, &known, Which::DueAtOnce).await?);

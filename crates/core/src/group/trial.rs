@@ -93,7 +93,7 @@ async fn all<R: Runner>(
     let selected = events.into_iter().filter(|event| filter.matches(event));
     let most = match R::MODE {
         ExecutionMode::Batches => options.max_batch,
-        ExecutionMode::OneByOne | ExecutionMode::Transactional => 1,
+        ExecutionMode::OneByOne | ExecutionMode::Transactional | ExecutionMode::Relayed => 1,
     };
     let mut tried = Vec::new();
     for events in together(selected, most) {

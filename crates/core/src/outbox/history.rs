@@ -53,6 +53,26 @@ impl History {
         self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
     }
 
+    /// Returns the identity of the outbox and the last start of the server as a text, for [`parse`](Self::parse).
+    pub(crate) fn to_text(&self) -> String {
+        let newest = self.runs.last().map_or("", String::as_str);
+        format!("{},{newest}", self.identity)
+    }
+
+    /// Reads a text of [`to_text`](Self::to_text). It has the last start only, which is what [`continues`](Self::continues) needs
+    /// of an earlier history.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (identity, newest) = text.split_once(',')?;
+        Some(Self {
+            identity: identity.to_owned(),
+            runs: vec![newest.to_owned()],
+        })
+    }
+
+    pub(crate) fn is_same_outbox(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+
     /// Returns the identity of the outbox, and the starts of the server.
     pub(super) fn ids(&self) -> (&str, &[String]) {
         (&self.identity, &self.runs)

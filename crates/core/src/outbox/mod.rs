@@ -59,6 +59,7 @@ mod retention;
 mod row;
 mod statements;
 mod status;
+mod stored;
 
 pub(crate) use cursor::Cursor;
 pub(crate) use cursor::{Point, Reading};
@@ -72,6 +73,7 @@ pub use status::{OutboxStatus, status};
 
 pub(crate) use row::{Recorded, Relations, get};
 pub(crate) use statements::Statements;
+pub(crate) use stored::stored_events;
 
 /// The channel of wake-ups.
 pub(crate) const WAKE_UP_CHANNEL: &str = "pgherald_outbox";

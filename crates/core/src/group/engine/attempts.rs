@@ -31,10 +31,12 @@ use super::acknowledger::went_back;
 use super::command::{Command, Commands, Ledger};
 use super::intake::weight;
 use super::outcomes::Outcomes;
+use super::work::Work;
 use crate::error::{Error, ErrorKind};
 use crate::group::handle::Shared;
 use crate::group::job::{Disposition, Finished, Job, LONGEST_DELAY, Lane, Origin, Outcome, Park};
 use crate::group::options::DurableOptions;
+use crate::group::requests::Requests;
 use crate::group::runner::{Acknowledge, Assignment, ExecutionMode, Runner};
 use crate::group::store::Settlement;
 use crate::handler::{Failure, GivenUp, Schedule, Task};
@@ -42,10 +44,10 @@ use crate::panic::contained;
 use crate::telemetry::attempt_span;
 
 /// The outcomes of the jobs of one attempt, and its duration.
-pub(super) type Ended = (Vec<Finished>, Duration);
+pub(in crate::group) type Ended = (Vec<Finished>, Duration);
 
-pub(super) struct Attempts<R> {
-    pub(super) runner: R,
+pub(in crate::group) struct Attempts<R> {
+    runner: R,
     options: Arc<DurableOptions>,
     schedule: Schedule<Job, Lane>,
     running: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
@@ -58,12 +60,16 @@ pub(super) struct Attempts<R> {
     /// A batch runs, or waits for running single events to end.
     is_batch_next: bool,
     /// Whether the database can store any character.
-    pub(super) is_utf8: bool,
-    pub(super) outcomes: Outcomes,
+    is_utf8: bool,
+    outcomes: Outcomes,
 }
 
 impl<R: Runner> Attempts<R> {
-    pub(super) fn new(runner: R, options: Arc<DurableOptions>, shared: Arc<Shared>) -> Self {
+    pub(in crate::group) fn new(
+        runner: R,
+        options: Arc<DurableOptions>,
+        shared: Arc<Shared>,
+    ) -> Self {
         Self {
             runner,
             schedule: Schedule::new(concurrency(R::MODE, &options)),
@@ -78,8 +84,7 @@ impl<R: Runner> Attempts<R> {
         }
     }
 
-    /// Drops all jobs and running attempts.
-    pub(super) fn clear(&mut self) {
+    fn drop_all(&mut self) {
         let running = std::mem::replace(&mut self.running, FuturesUnordered::new());
         // Destructors may panic.
         let _ = contained(|| drop(running));
@@ -89,36 +94,10 @@ impl<R: Runner> Attempts<R> {
         self.bytes = 0;
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn are_idle(&self) -> bool {
-        self.running.is_empty()
-    }
-
-    pub(super) fn lack_connections(&self) -> bool {
-        self.lacks_connections
-    }
-
-    /// Waits until an attempt ends. Cancel-safe.
-    pub(super) async fn next_ended(&mut self) -> Ended {
-        match self.running.next().await {
-            Some(ended) => ended,
-            None => pending().await,
-        }
-    }
-
-    /// Adds a job.
-    pub(super) fn handle(&mut self, job: Job) {
-        self.bytes += weight(&job.row);
-        self.schedule.push(Some(lane(R::MODE, &job)), job);
-    }
-
     // Beginning.
 
-    /// Begins as many attempts as may run. Must not be called unless attempts [may begin](super::Membership::may_begin).
-    pub(super) fn begin(&mut self, now: Instant, ledger: &mut Ledger, commands: &mut Commands) {
+    /// Begins as many attempts as may run.
+    fn start(&mut self, now: Instant, ledger: &mut Ledger, commands: &mut Commands) {
         self.resume_deferred(ledger);
         let in_batches = R::MODE == ExecutionMode::Batches;
         if self.running.is_empty() {
@@ -250,7 +229,7 @@ impl<R: Runner> Attempts<R> {
 
     // Ending.
 
-    pub(super) fn ended(
+    fn conclude_all(
         &mut self,
         (finished, elapsed): Ended,
         now: Instant,
@@ -397,10 +376,66 @@ impl<R: Runner> Attempts<R> {
     }
 }
 
+impl<R: Runner> Work for Attempts<R> {
+    const MODE: ExecutionMode = R::MODE;
+
+    type Ended = Ended;
+
+    fn connected(&mut self, requests: &Requests) {
+        self.is_utf8 = requests.is_utf8;
+        self.runner.set_history(&requests.history);
+    }
+
+    fn handle(&mut self, job: Job) {
+        self.bytes += weight(&job.row);
+        self.schedule.push(Some(lane(R::MODE, &job)), job);
+    }
+
+    fn begin(&mut self, now: Instant, ledger: &mut Ledger, commands: &mut Commands) {
+        self.start(now, ledger, commands);
+    }
+
+    async fn next_ended(&mut self) -> Ended {
+        match self.running.next().await {
+            Some(ended) => ended,
+            None => pending().await,
+        }
+    }
+
+    fn ended(&mut self, ended: Ended, now: Instant, ledger: &mut Ledger, commands: &mut Commands) {
+        self.conclude_all(ended, now, ledger, commands);
+    }
+
+    fn clear(&mut self) {
+        self.drop_all();
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn are_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Whether the server allows no more connections for attempts.
+    fn are_impaired(&self) -> bool {
+        self.lacks_connections
+    }
+
+    fn outcomes(&mut self) -> &mut Outcomes {
+        &mut self.outcomes
+    }
+
+    fn summary_due(&self) -> Option<Instant> {
+        self.outcomes.summary_due()
+    }
+}
+
 fn lane(mode: ExecutionMode, job: &Job) -> Lane {
     match mode {
         ExecutionMode::OneByOne | ExecutionMode::Batches => Lane::Row(job.row()),
-        ExecutionMode::Transactional => Lane::Slice(job.slice),
+        ExecutionMode::Transactional | ExecutionMode::Relayed => Lane::Slice(job.slice),
     }
 }
 
@@ -408,6 +443,8 @@ fn concurrency(mode: ExecutionMode, options: &DurableOptions) -> usize {
     match mode {
         // A full batch, or the single events of a failed one.
         ExecutionMode::Batches => options.max_batch.max(options.concurrency),
-        ExecutionMode::OneByOne | ExecutionMode::Transactional => options.concurrency,
+        ExecutionMode::OneByOne | ExecutionMode::Transactional | ExecutionMode::Relayed => {
+            options.concurrency
+        }
     }
 }

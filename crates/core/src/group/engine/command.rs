@@ -3,11 +3,12 @@
 use crate::error::Error;
 use crate::group::job::Job;
 use crate::group::parked::Parked;
+use crate::group::runner::ExecutionMode;
 use crate::group::slices::Slices;
 use crate::group::store::Settlement;
 
 /// A request from one part to another. The loop passes requests on at once, in their order.
-pub(super) enum Command {
+pub(in crate::group) enum Command {
     /// To the attempts: handle an event that was taken in.
     Handle(Job),
     /// To the acknowledger: write the outcome of an attempt at a parked event.
@@ -34,7 +35,7 @@ pub(super) enum Command {
     Disconnect(Error),
 }
 
-pub(super) type Commands = Vec<Command>;
+pub(in crate::group) type Commands = Vec<Command>;
 
 /// The events of the slices that this node owns. Each part writes its own share of the ledger:
 ///
@@ -43,17 +44,31 @@ pub(super) type Commands = Vec<Command>;
 /// | membership | which slices are owned, their epochs, which are to be given back; parked events that were found |
 /// | intake | the positions up to which rows were read, pending events; which parked events were given out |
 /// | attempts | which events are done, running, or to be parked |
+/// | relays, in place of attempts | the positions of slices at the destination |
 /// | acknowledger | the cursors in the database, slices that were given back or lost, held-up slices |
 ///
 /// Everything that a part stores about a slice elsewhere has the slice's epoch. So it has no effect after the slice was
 /// [forgotten](Self::forget), even if the slice was claimed again.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(in crate::group) struct Ledger {
     pub(super) slices: Slices,
     pub(super) parked: Parked,
 }
 
 impl Ledger {
+    pub(super) fn new(mode: ExecutionMode) -> Self {
+        let slices = match mode {
+            ExecutionMode::Relayed => Slices::relayed(),
+            ExecutionMode::OneByOne | ExecutionMode::Transactional | ExecutionMode::Batches => {
+                Slices::default()
+            }
+        };
+        Self {
+            slices,
+            parked: Parked::default(),
+        }
+    }
+
     /// Drops a slice that another node owns, or may own. Returns the number of its parked events.
     pub(super) fn forget(&mut self, slice: i32) -> usize {
         self.slices.forget(slice);

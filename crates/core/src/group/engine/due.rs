@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::command::Commands;
-use crate::group::runner::Runner;
+use super::work::Work;
 
-impl<R: Runner> Engine<R> {
+impl<W: Work> Engine<W> {
     /// Sends the requests that are due.
     pub(super) fn send(&mut self, now: Instant) -> Commands {
         let mut commands = Commands::new();
@@ -62,7 +62,8 @@ impl<R: Runner> Engine<R> {
     pub(super) fn alarm(&self, now: Instant) -> Instant {
         let mut alarms = vec![
             self.membership.stop_at(),
-            self.attempts.outcomes.summary_due(),
+            self.attempts.summary_due(),
+            self.attempts.alarm(),
         ];
         if let Some(requests) = self.connection.requests() {
             let (ledger, bytes) = (&self.ledger, self.attempts.bytes());

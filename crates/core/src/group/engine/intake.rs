@@ -35,6 +35,8 @@ use crate::signal::{Resync, ResyncReason};
 
 /// The most events that are taken in and not finished. At most this many are handled again after a crash.
 const MAX_IN_FLIGHT: usize = 4_096;
+/// The same for relays. Batches of many slices are large enough only if there are enough events, and none is handled again.
+const MAX_RELAYED: usize = 16_384;
 /// While those events take this many bytes, nothing more is read or fetched. One page and one fetch of parked events, of about 16
 /// MiB each, may exceed it.
 const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
@@ -52,6 +54,8 @@ pub(super) struct Intake {
     options: Arc<DurableOptions>,
     filter: Filter,
     page_size: usize,
+    max_in_flight: usize,
+    mode: ExecutionMode,
     polling: Polling,
 }
 
@@ -65,6 +69,8 @@ impl Intake {
         Self {
             filter,
             page_size: page_size(mode, &options),
+            max_in_flight: max_in_flight(mode),
+            mode,
             options,
             polling,
         }
@@ -90,7 +96,7 @@ impl Intake {
         let slices = &ledger.slices;
         let (held_up, _) = slices.held_up();
         let may_read = slices.kept() > 0
-            && slices.pending() - held_up < MAX_IN_FLIGHT
+            && slices.pending() - held_up < self.max_in_flight
             && has_room(slices, bytes)
             && ledger.parked.rows() < MAX_PARKED_ROWS;
         may_read.then(|| self.polling.next())
@@ -148,6 +154,9 @@ impl Intake {
             }
         }
         slices.advance(&turn, &rows.cursor);
+        if self.mode == ExecutionMode::Relayed {
+            slices.note_complete(&turn, &rows.cursor, self.polling.polled_at());
+        }
         self.polling
             .have_read(now, !is_empty, rows.is_last, slices.streams());
         commands.push(Command::Write);
@@ -286,10 +295,20 @@ pub(super) fn weight(row: &Recorded) -> usize {
     row.bytes().min(MAX_BYTES_OF_ONE)
 }
 
+fn max_in_flight(mode: ExecutionMode) -> usize {
+    match mode {
+        ExecutionMode::Relayed => MAX_RELAYED,
+        ExecutionMode::OneByOne | ExecutionMode::Transactional | ExecutionMode::Batches => {
+            MAX_IN_FLIGHT
+        }
+    }
+}
+
 fn page_size(mode: ExecutionMode, options: &DurableOptions) -> usize {
     match mode {
         ExecutionMode::OneByOne | ExecutionMode::Transactional => 512,
         ExecutionMode::Batches => options.max_batch.clamp(512, MAX_IN_FLIGHT),
+        ExecutionMode::Relayed => 2_048,
     }
 }
 

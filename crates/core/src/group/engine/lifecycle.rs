@@ -4,15 +4,14 @@ use tokio::time::{Instant, timeout};
 
 use super::Engine;
 use super::command::Ledger;
+use super::work::Work;
 use crate::error::{Error, ErrorKind};
 use crate::group::connections::CONNECT;
 use crate::group::requests::Requests;
-use crate::group::runner::Runner;
 
-impl<R: Runner> Engine<R> {
+impl<W: Work> Engine<W> {
     pub(super) fn opened(&mut self, requests: Box<Requests>, now: Instant) {
-        self.attempts.is_utf8 = requests.is_utf8;
-        self.attempts.runner.set_history(&requests.history);
+        self.attempts.connected(&requests);
         if !self.connection.opened(requests) {
             // The server may assign ids again, so drop everything that was read before. The cursors in the database are consistent
             // with its present history.
@@ -29,6 +28,7 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn lost(&mut self, error: &Error, now: Instant) {
+        self.attempts.disconnected();
         let (unfinished, delay) = self.connection.lost(error);
         if let Some(unfinished) = unfinished {
             self.acknowledger
@@ -55,7 +55,7 @@ impl<R: Runner> Engine<R> {
     pub(super) fn drop_work(&mut self) {
         self.attempts.clear();
         self.acknowledger.clear();
-        self.ledger = Ledger::default();
+        self.ledger = Ledger::new(W::MODE);
     }
 
     pub(super) fn has_ended(&self, now: Instant) -> bool {
@@ -71,7 +71,7 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) async fn end(mut self) {
-        self.attempts.outcomes.log_all_summaries();
+        self.attempts.outcomes().log_all_summaries();
         self.membership.released(self.ledger.parked.events());
         self.drop_work();
         let node = self.membership.node();
@@ -90,7 +90,8 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn publish(&mut self) {
-        let outcomes = &mut self.attempts.outcomes;
+        self.attempts.publish(&self.ledger);
+        let outcomes = self.attempts.outcomes();
         outcomes.log_due_summaries(Instant::now());
         outcomes.unfinished(self.ledger.slices.pending());
         self.published

@@ -250,11 +250,11 @@ impl Membership {
             ledger.forget(slice);
         }
         let of = found.state.slices;
-        for (slice, epoch, cursor) in &found.claimed {
-            ledger.forget(*slice);
-            ledger.slices.insert(of, *slice, *epoch, cursor);
+        for claimed in &found.claimed {
+            ledger.forget(claimed.slice);
+            ledger.slices.claimed(of, claimed);
         }
-        let claimed: Vec<i32> = found.claimed.iter().map(|(slice, ..)| *slice).collect();
+        let claimed: Vec<i32> = found.claimed.iter().map(|one| one.slice).collect();
         let has_passed_over = find_parked(&found.parked, &claimed, was_settled, ledger);
         // Otherwise the next tick reads the changed events again.
         if !has_passed_over {

@@ -12,7 +12,7 @@ use crate::group::job::{Job, Outcome};
 use crate::handler::Failure;
 use crate::telemetry::{FailedAttempt, FailureLog, HandlerMetrics};
 
-pub(super) struct Outcomes {
+pub(in crate::group) struct Outcomes {
     group: Arc<str>,
     shared: Arc<Shared>,
     metrics: HandlerMetrics,

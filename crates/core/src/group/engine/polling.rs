@@ -52,6 +52,11 @@ impl Polling {
         self.next
     }
 
+    /// When the last page was requested.
+    pub(super) fn polled_at(&self) -> Instant {
+        self.polled_at
+    }
+
     /// Handles a wake-up: a writer may have recorded events. Any role can send one, so wake-ups cause no more requests than a
     /// busy outbox.
     pub(super) fn on_wake_up(&mut self, now: Instant) {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tokio_postgres::types::ToSql;
 
 use super::Group;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::group::store::failed;
 use crate::outbox::{Cursor, OutboxReader, get};
 use crate::trigger::require_version;
@@ -110,6 +110,27 @@ impl Group<'_> {
         self.move_to(&plan.cursor).await
     }
 
+    /// Fails if the group is a relay. Its position is where its events are stored, so events would be stored twice, or the relay
+    /// would continue from there anyway.
+    async fn refuse_relay(&self) -> Result<()> {
+        let sql =
+            "SELECT destination FROM pgherald.consumer_group WHERE name OPERATOR(pg_catalog.=) $1";
+        let row = self.client.query_opt(sql, &[&self.name]).await;
+        let row = row.map_err(failed)?;
+        let destination = row.map(|row| get::<Option<String>>(&row, "destination"));
+        match destination.transpose()?.flatten() {
+            None => Ok(()),
+            Some(destination) => {
+                let message = format!(
+                    "group {:?} relays to {destination} and cannot be moved, because events would be stored twice: to store events \
+                     again, relay with another group to another stream or prefix",
+                    self.name
+                );
+                Err(Error::new(ErrorKind::Config, message))
+            }
+        }
+    }
+
     async fn cursor(&self, to: Seek) -> Result<Cursor> {
         let mut reader = OutboxReader::new(Arc::clone(self.client));
         match to {
@@ -131,6 +152,7 @@ impl Group<'_> {
     }
 
     async fn move_to(&self, cursor: &Cursor) -> Result<()> {
+        self.refuse_relay().await?;
         let changed = include_str!("../sql/seek.sql");
         match self.change(changed, &[&cursor.to_string()]).await? {
             0 => Err(self.missing()),

@@ -1,5 +1,7 @@
 //! What the database has of each slice, and what to write next.
 
+use std::sync::Arc;
+
 use super::parks::bytes_of;
 use super::{Slice, Slices};
 use crate::error::{Error, Result};
@@ -20,6 +22,8 @@ pub(super) struct Stored {
     /// Whether rows of the slice, matching or not, may lie between the cursor and what was read. If not, the slice is idle: a node
     /// that continues from the cursor finds the same rows as one that continues from here.
     pub(super) is_behind_rows: bool,
+    /// For relays: what is stored of the slice, if the database does not know it yet.
+    pub(super) unwritten: Option<Arc<str>>,
 }
 
 impl Stored {
@@ -29,6 +33,7 @@ impl Stored {
             generation: 0,
             writes: 0,
             is_behind_rows: false,
+            unwritten: None,
         }
     }
 
@@ -56,6 +61,8 @@ pub(in crate::group) struct Acknowledgement {
     pub(in crate::group) cursor: Cursor,
     pub(in crate::group) is_released: bool,
     pub(in crate::group) parks: Vec<Park>,
+    /// For relays: what is stored of the slice. `None` if that has not changed.
+    pub(in crate::group) stored: Option<Arc<str>>,
 }
 
 impl Acknowledgement {
@@ -95,7 +102,11 @@ impl Slices {
         let mut due = Vec::new();
         for (number, slice) in &mut self.owned {
             let is_busy = slice.is_writing || by_themselves && slice.running > 0;
-            if is_busy || !with_idle && slice.is_idle() || !may_write(*number) {
+            if is_busy
+                || slice.opening.is_some() && !slice.is_releasing
+                || !with_idle && slice.is_idle()
+                || !may_write(*number)
+            {
                 continue;
             }
             match slice.acknowledge(*number) {
@@ -171,6 +182,9 @@ impl Slices {
             if let Some(slice) = self.current_mut(one.slice, one.epoch) {
                 slice.is_writing = false;
                 slice.stored.is_behind_rows = true;
+                if slice.stored.unwritten.is_none() {
+                    slice.stored.unwritten = one.stored;
+                }
                 // The write is idempotent, so an event may be parked twice.
                 slice.parks.put_back(one.parks, one.cursor);
             }
@@ -186,6 +200,7 @@ impl Slice {
             && !self.is_releasing
             && self.window.len() == 0
             && self.parks.is_empty()
+            && self.stored.unwritten.is_none()
             && self.read.closed() == self.stored.cursor.closed()
     }
 
@@ -196,7 +211,8 @@ impl Slice {
             None => self.cursor(),
         };
         let is_released = self.is_releasing && self.running == 0 && !self.parks.is_divided();
-        if cursor == self.stored.cursor && self.parks.is_empty() && !is_released {
+        let is_written = cursor == self.stored.cursor && self.stored.unwritten.is_none();
+        if is_written && self.parks.is_empty() && !is_released {
             return Ok(None);
         }
         cursor.check_follows(&self.stored.cursor)?;
@@ -205,6 +221,7 @@ impl Slice {
         Ok(Some(Acknowledgement {
             is_released,
             parks: self.parks.take(),
+            stored: self.stored.unwritten.take(),
             ..self.acknowledgement(number, cursor)
         }))
     }
@@ -218,6 +235,7 @@ impl Slice {
             cursor,
             is_released: false,
             parks: Vec::new(),
+            stored: None,
         }
     }
 }

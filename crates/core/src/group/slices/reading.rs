@@ -16,6 +16,14 @@ pub(in crate::group) struct Turn {
     epochs: Vec<i64>,
 }
 
+impl Turn {
+    /// The slices to read, with their epochs.
+    pub(super) fn of(&self) -> impl Iterator<Item = (i32, i64)> {
+        let slices = self.share.slices.iter().copied();
+        slices.zip(self.epochs.iter().copied())
+    }
+}
+
 impl Slices {
     /// The number of streams.
     pub(in crate::group) fn streams(&self) -> usize {
@@ -25,7 +33,7 @@ impl Slices {
     fn split(&self) -> Vec<Vec<i32>> {
         let mut streams: Vec<(&Cursor, Vec<i32>)> = Vec::new();
         for (number, slice) in &self.owned {
-            if slice.is_releasing || slice.is_held_up {
+            if slice.is_releasing || slice.is_held_up || slice.opening.is_some() {
                 continue;
             }
             let same = |(cursor, _): &&mut (&Cursor, _)| cursor.is_in_step_with(&slice.read);
@@ -69,7 +77,8 @@ impl Slices {
     }
 
     fn nearest_ahead(&self, cursor: &Cursor) -> Option<&Point> {
-        let others = self.owned.values().filter(|slice| !slice.is_releasing);
+        let others = self.owned.values();
+        let others = others.filter(|slice| !slice.is_releasing && slice.opening.is_none());
         let places = others.flat_map(|slice| {
             let to = slice.read.reading.as_ref().map(|reading| &reading.to);
             std::iter::once(&slice.read.done).chain(to)

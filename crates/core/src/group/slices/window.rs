@@ -61,6 +61,17 @@ impl Window {
         }
     }
 
+    /// The number of the first pending event, or of the next event if none is pending.
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Returns the cursor behind a pending event.
+    pub(super) fn cursor_after(&self, event: u64) -> Option<Cursor> {
+        let index = usize::try_from(event.checked_sub(self.first)?).ok()?;
+        self.events.get(index).map(Pending::cursor)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.events.len()
     }

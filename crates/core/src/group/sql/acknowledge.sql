@@ -28,9 +28,10 @@ WITH asked AS MATERIALIZED (
     ) AS o ON true
 ), moved AS (
     UPDATE pgherald.consumer_cursor AS c
-    SET cursor = n.cursor, generation = CASE WHEN n.renewed THEN c.generation + 1 ELSE c.generation END
-    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bool[], $7::bool[])
-        AS n (slice, epoch, generation, cursor, renewed, released)
+    SET cursor = n.cursor, generation = CASE WHEN n.renewed THEN c.generation + 1 ELSE c.generation END,
+        stored = coalesce(n.stored, c.stored)
+    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bool[], $7::bool[], $9::text[])
+        AS n (slice, epoch, generation, cursor, renewed, released, stored)
     -- The limit makes the server look up each cursor by its whole key, rather than scan all versions of all cursors.
     CROSS JOIN LATERAL (
         SELECT f.ctid AS place FROM pgherald.consumer_cursor AS f

@@ -17,4 +17,4 @@ WITH free AS (
 -- The epoch is not compared here: a seek may have raised it before the cursor was locked.
 UPDATE pgherald.consumer_cursor AS c SET epoch = free.epoch + 1, generation = 0
 FROM free WHERE c.group_name = $1 AND c.slice = free.slice
-RETURNING c.slice, c.epoch, c.cursor
+RETURNING c.slice, c.epoch, c.cursor, c.stored

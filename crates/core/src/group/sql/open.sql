@@ -1,6 +1,6 @@
 -- Creates the group unless it exists.
 WITH made AS (
-    INSERT INTO pgherald.consumer_group (name, slices) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING name, slices
+    INSERT INTO pgherald.consumer_group (name, slices, destination) VALUES ($1, $2, $5) ON CONFLICT DO NOTHING RETURNING name, slices
 ), cut AS (
     INSERT INTO pgherald.consumer_slice (group_name, slice, epoch)
     -- Epochs above those of a deleted group of the same name.

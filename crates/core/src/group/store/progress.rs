@@ -59,7 +59,8 @@ async fn acknowledge_by(
     let parks = serde_json::to_string(&parks).map_err(|cause| {
         Error::with_source(ErrorKind::Decode, "a parked event cannot be written", cause)
     })?;
-    let parameters: [&(dyn ToSql + Sync); 8] = [
+    let stored: Vec<Option<&str>> = all.iter().map(|one| one.stored.as_deref()).collect();
+    let parameters: [&(dyn ToSql + Sync); 9] = [
         &group,
         &slices,
         &epochs,
@@ -68,6 +69,7 @@ async fn acknowledge_by(
         &renewed,
         &released,
         &parks,
+        &stored,
     ];
     let rows = query(client, &statement, &parameters).await?;
     rows.iter().map(|row| get(row, "slice")).collect()

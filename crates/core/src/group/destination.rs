@@ -1,0 +1,222 @@
+//! Where relays store events: the contract between the engine and a destination.
+//!
+//! A relay is a group whose consumers store each event in a destination, such as a stream of NATS, instead of running a handler. The
+//! destination keeps messages of a slice in order, and stores a batch as a whole or not at all, on condition that the last message of
+//! the slice is still the expected one. So the position of a slice is stored with the events, and the condition fences a consumer
+//! that was stopped for longer than its lease.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::LocalBoxFuture;
+use tokio::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::name::TableName;
+
+/// Stores the messages of slices.
+pub trait Destination: 'static {
+    /// Returns the place in words, which the group stores: a group has one destination.
+    fn name(&self) -> String;
+
+    /// Returns the most messages of a batch.
+    fn max_batch(&self) -> usize;
+
+    /// Reads the last message of a slice. The answer must not be older than the request.
+    fn last(&self, slice: i32) -> LocalBoxFuture<'static, Result<Last>>;
+
+    /// Reads which events the messages of a slice between two sequences have, both included. Messages without an event are left
+    /// out. Returns `None` if there are more than `limit`.
+    fn stored(
+        &self,
+        slice: i32,
+        sequences: (u64, u64),
+        limit: usize,
+    ) -> LocalBoxFuture<'static, Result<Option<Vec<Identity>>>>;
+
+    /// Stores a batch.
+    fn store(&self, batch: Batch) -> LocalBoxFuture<'static, Outcome>;
+
+    /// Receives the slices of this consumer, a few times a second.
+    fn observe(&self, slices: Vec<SliceState>);
+}
+
+/// The last message of a slice.
+#[derive(Clone, Debug)]
+pub struct Last {
+    /// Identifies the stream. Another stream of the same name has another value.
+    pub incarnation: Arc<str>,
+    /// The sequence of the message, and what it says about the position of the slice. `None` if there is no message.
+    pub message: Option<(u64, Option<Mark>)>,
+    /// The age at which messages are deleted.
+    pub max_age: Option<Duration>,
+}
+
+/// The position of a slice after a batch, as texts. It is stored with the last message of the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The cursor in the outbox.
+    pub cursor: String,
+    /// The history of the outbox that the cursor belongs to.
+    pub history: String,
+    /// Sequences of earlier messages whose events are stored although they are behind the cursor.
+    pub listed: Option<(u64, u64)>,
+}
+
+/// What distinguishes an event from all others of the same outbox, also of one that was put back to an earlier state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The id in the outbox.
+    pub id: i64,
+    /// The transaction.
+    pub xid: Option<u64>,
+    /// When the change was recorded, in microseconds since 1970.
+    pub recorded_us: i64,
+}
+
+/// Messages of one slice, to be stored as a whole.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The slice.
+    pub slice: i32,
+    /// The sequence of the last message of the slice; 0 if there is none.
+    pub expected: u64,
+    /// The messages: at least one.
+    pub messages: Vec<Message>,
+    /// The position after them.
+    pub mark: Mark,
+}
+
+/// A message to store.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// A change.
+    Event {
+        /// The event.
+        event: Event,
+        /// Its identity.
+        identity: Identity,
+        /// The hash of its key.
+        hash: i32,
+    },
+    /// Changes are missing.
+    Resync {
+        /// A [label](crate::ResyncReason::label), or another word.
+        reason: &'static str,
+        /// Whether only changes of the slice are missing.
+        is_of_slice: bool,
+        /// The table whose changes are missing, if it is one.
+        table: Option<TableName>,
+    },
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It is stored. The last message has this sequence.
+    Stored(u64),
+    /// Nothing is stored, because the last message of the slice is not the expected one.
+    Fenced,
+    /// Nothing is stored. The same batch may be stored later.
+    Refused(Error),
+    /// Perhaps it is stored, or will be.
+    Unknown(Error),
+}
+
+/// A slice of a consumer.
+#[derive(Clone, Copy, Debug)]
+pub struct SliceState {
+    /// Its number, and the number of slices of the group.
+    pub slice: (i32, i32),
+    /// Its epoch.
+    pub epoch: i64,
+    /// The sequence of its last message, as far as this consumer knows.
+    pub sequence: u64,
+    /// Everything that was committed before is stored. `None` if that is unknown.
+    pub complete_until: Option<Instant>,
+}
+
+/// What a relay knew to be stored of a slice when it wrote the slice's cursor. The database keeps it as a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) incarnation: Arc<str>,
+    pub(super) sequence: u64,
+    /// Seconds since 1970.
+    pub(super) at: u64,
+    pub(super) listed: Option<(u64, u64)>,
+}
+
+impl Known {
+    pub(super) fn now(incarnation: Arc<str>, sequence: u64, listed: Option<(u64, u64)>) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let at = now.unwrap_or_default().as_secs();
+        Self {
+            incarnation,
+            sequence,
+            at,
+            listed,
+        }
+    }
+
+    /// Whether the message may have been deleted because of its age.
+    pub(super) fn has_expired(&self, max_age: Option<Duration>) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let age = now.unwrap_or_default().as_secs().saturating_sub(self.at);
+        max_age.is_some_and(|max_age| Duration::from_secs(age) >= max_age)
+    }
+
+    pub(super) fn to_text(&self) -> Arc<str> {
+        let Self {
+            incarnation,
+            sequence,
+            at,
+            listed,
+        } = self;
+        match listed {
+            Some((first, last)) => format!("{incarnation} {sequence} {at} {first}-{last}").into(),
+            None => format!("{incarnation} {sequence} {at}").into(),
+        }
+    }
+
+    /// Returns `None` for a text that a relay has not written.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (incarnation, sequence, at) = (words.next()?, words.next()?, words.next()?);
+        let listed = match words.next() {
+            Some(range) => Some(parse_range(range)?),
+            None => None,
+        };
+        Some(Self {
+            incarnation: incarnation.into(),
+            sequence: sequence.parse().ok()?,
+            at: at.parse().ok()?,
+            listed,
+        })
+    }
+}
+
+fn parse_range(text: &str) -> Option<(u64, u64)> {
+    let (first, last) = text.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Known;
+
+    #[test]
+    fn what_is_known_is_read_as_it_was_written() {
+        for listed in [None, Some((3, 17))] {
+            let known = Known::now("1767".into(), 42, listed);
+            assert_eq!(Known::parse(&known.to_text()), Some(known.clone()));
+            assert!(!known.has_expired(None) && !known.has_expired(Some(Duration::from_secs(60))));
+            assert!(known.has_expired(Some(Duration::ZERO)));
+        }
+        for other in ["", "a", "a 1", "a b c", "a 1 2 3", "a 1 2 3-x"] {
+            assert_eq!(Known::parse(other), None, "{other}");
+        }
+    }
+}

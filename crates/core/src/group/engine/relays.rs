@@ -1,0 +1,661 @@
+//! Stores the events of slices at a destination, in batches.
+//!
+//! ```text
+//!   slice: opening ── tip read ──► idle ── batch ──► storing ── stored ──► idle
+//!             ▲ ▲                                       │ │ └── refused ──► waiting ── pause ──► idle
+//!             │ └── failed: pause                       │ └── fenced, or unknown ──► forgotten, claimed again
+//!             └──────────── claimed ◄───────────────────┘
+//! ```
+//!
+//! Owns the queue of each slice, what is expected at the destination, and the batches that are being stored. Several slices are stored
+//! at a time, each with one batch.
+//!
+//! Guarantees:
+//! - The events of a slice are stored in the order in which they were read. Nothing is stored before the slice was
+//!   [opened](crate::group::opening).
+//! - An event is finished when it is stored. After an outcome that is unknown, or a refusal because of another relay, the node forgets
+//!   the slice, claims it again, and reads the tip.
+//! - A destination that is full or out of reach costs no attempts: events wait, and the intake stops at its limits.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::{LocalBoxFuture, pending};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::Instant;
+
+use super::command::{Command, Commands, Ledger};
+use super::intake::weight;
+use super::outcomes::Outcomes;
+use super::work::Work;
+use crate::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::group::connections::Link;
+use crate::group::destination::{
+    Batch, Destination, Identity, Known, Mark, Message, Outcome, SliceState,
+};
+use crate::group::handle::Shared;
+use crate::group::job::{self, Disposition, Job, Origin, Park};
+use crate::group::opening::{Opened, open};
+use crate::group::options::DurableOptions;
+use crate::group::requests::Requests;
+use crate::group::runner::ExecutionMode;
+use crate::group::store::Settlement;
+use crate::handler::Task;
+use crate::outbox::{History, Recorded};
+use crate::panic::contained;
+
+/// The pauses after a slice could not be opened, or a batch was refused.
+const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+/// The most bytes of a batch. A single event may exceed it.
+const MAX_BATCH_BYTES: usize = 4 << 20;
+/// How often the state of the slices is passed to the destination.
+const OBSERVE: Duration = Duration::from_millis(100);
+
+pub(in crate::group) struct Relays<D> {
+    destination: Rc<D>,
+    options: Arc<DurableOptions>,
+    shared: Arc<Shared>,
+    /// The connections, while they are open.
+    link: Option<(Arc<Link>, History)>,
+    slices: BTreeMap<i32, Relay>,
+    running: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
+    /// Bytes of the jobs that are not finished.
+    bytes: usize,
+    /// Why nothing is stored at present.
+    problem: Option<Error>,
+    observed_at: Option<Instant>,
+    outcomes: Outcomes,
+}
+
+/// A slice, from its claim until it is forgotten.
+struct Relay {
+    epoch: i64,
+    state: State,
+    /// Events that were read.
+    queue: VecDeque<Job>,
+    /// Events that were parked, such as resyncs.
+    parked: VecDeque<Job>,
+    /// A resync to store before everything else.
+    announcement: Option<&'static str>,
+    incarnation: Arc<str>,
+    /// The sequence of the slice's last message.
+    sequence: u64,
+    /// Events that are stored already; see [`Opened`].
+    skipped: HashMap<i64, Identity>,
+    listed: Option<(u64, u64)>,
+    failures: u32,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// The tip is being read.
+    Opening,
+    /// The tip is read again at this time.
+    Unopened(Instant),
+    Idle,
+    Storing,
+    /// A batch was refused. It is stored again at this time.
+    Waiting(Instant),
+}
+
+pub(in crate::group) enum Ended {
+    Opened {
+        slice: i32,
+        epoch: i64,
+        opened: Result<Opened>,
+    },
+    Stored {
+        slice: i32,
+        epoch: i64,
+        jobs: Vec<Job>,
+        announcement: Option<&'static str>,
+        outcome: Outcome,
+        took: Duration,
+    },
+}
+
+impl<D: Destination> Relays<D> {
+    pub(in crate::group) fn new(
+        destination: D,
+        options: Arc<DurableOptions>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            destination: Rc::new(destination),
+            link: None,
+            slices: BTreeMap::new(),
+            running: FuturesUnordered::new(),
+            bytes: 0,
+            problem: None,
+            observed_at: None,
+            outcomes: Outcomes::new(Arc::clone(&options.group), Arc::clone(&shared)),
+            options,
+            shared,
+        }
+    }
+
+    /// Drops slices that the node has lost.
+    fn forget_lost(&mut self, ledger: &Ledger) {
+        let is_lost = |slice: &i32, relay: &Relay| !ledger.slices.is_current(*slice, relay.epoch);
+        let lost = self
+            .slices
+            .extract_if(.., |slice, relay| is_lost(slice, relay));
+        let lost: Vec<Relay> = lost.map(|(_, relay)| relay).collect();
+        for relay in lost {
+            let jobs = relay.queue.iter().chain(&relay.parked);
+            self.bytes = self
+                .bytes
+                .saturating_sub(jobs.map(|job| weight(&job.row)).sum());
+            self.outcomes
+                .left_to_others(relay.queue.len() + relay.parked.len());
+        }
+    }
+
+    fn open(&mut self, now: Instant, ledger: &Ledger) {
+        let Some((link, history)) = &self.link else {
+            return;
+        };
+        for opening in ledger.slices.opening() {
+            let (slice, epoch) = (opening.slice, opening.epoch);
+            let relay = self
+                .slices
+                .entry(slice)
+                .or_insert_with(|| Relay::new(epoch, now));
+            match relay.state {
+                State::Unopened(at) if at <= now => relay.state = State::Opening,
+                _ => continue,
+            }
+            let destination = Rc::clone(&self.destination);
+            let (link, history) = (Arc::clone(link), history.clone());
+            let opening = open(destination, link, history, opening.clone());
+            let opening = opening.map(move |opened| Ended::Opened {
+                slice,
+                epoch,
+                opened,
+            });
+            self.running.push(opening.boxed_local());
+        }
+    }
+
+    fn store(&mut self, now: Instant, ledger: &mut Ledger, commands: &mut Commands) {
+        let Some((_, history)) = &self.link else {
+            return;
+        };
+        let history = history.to_text();
+        let storing = self
+            .slices
+            .values()
+            .filter(|relay| relay.state == State::Storing);
+        let mut storing = storing.count();
+        let max_batch = self.destination.max_batch();
+        for (&slice, relay) in &mut self.slices {
+            if let State::Waiting(at) = relay.state
+                && at <= now
+            {
+                relay.state = State::Idle;
+            }
+            let may_begin =
+                relay.state == State::Idle && ledger.slices.may_begin(slice, relay.epoch);
+            if !may_begin || storing >= self.options.concurrency {
+                continue;
+            }
+            let (jobs, skipped) = relay.next_jobs(max_batch, ledger);
+            for job in skipped {
+                self.bytes = self.bytes.saturating_sub(weight(&job.row));
+                if let Origin::Read(number) = job.origin {
+                    ledger.slices.finish(slice, number);
+                }
+                commands.push(Command::Write);
+            }
+            let announcement = relay.announcement.take();
+            if jobs.is_empty() && announcement.is_none() {
+                continue;
+            }
+            let last = jobs.iter().rev().find_map(|job| match job.origin {
+                Origin::Read(number) => Some(number),
+                Origin::Parked => None,
+            });
+            let Some(cursor) = ledger.slices.cursor_after(slice, last) else {
+                continue;
+            };
+            let mark = Mark {
+                cursor: cursor.to_string(),
+                history: history.clone(),
+                listed: relay.listed,
+            };
+            let batch = relay.batch(slice, &jobs, announcement, mark);
+            relay.state = State::Storing;
+            storing += 1;
+            ledger.slices.begin(slice);
+            let (epoch, began) = (relay.epoch, Instant::now());
+            let storing = self
+                .destination
+                .store(batch)
+                .map(move |outcome| Ended::Stored {
+                    slice,
+                    epoch,
+                    jobs,
+                    announcement,
+                    outcome,
+                    took: began.elapsed(),
+                });
+            self.running.push(storing.boxed_local());
+        }
+    }
+
+    fn opened(
+        &mut self,
+        (slice, epoch): (i32, i64),
+        opened: Result<Opened>,
+        now: Instant,
+        ledger: &mut Ledger,
+        commands: &mut Commands,
+    ) {
+        let relay = self
+            .slices
+            .get_mut(&slice)
+            .filter(|relay| relay.epoch == epoch);
+        let Some(relay) = relay.filter(|_| ledger.slices.is_current(slice, epoch)) else {
+            return;
+        };
+        match opened {
+            Ok(opened) => {
+                self.problem = None;
+                if let Some(reason) = opened.resync {
+                    let group = &*self.options.group;
+                    tracing::warn!(
+                        group,
+                        slice,
+                        reason,
+                        "changes may be missing at the destination: the slice resyncs"
+                    );
+                }
+                let known = Known::now(
+                    Arc::clone(&opened.incarnation),
+                    opened.sequence,
+                    opened.listed,
+                );
+                let is_known = opened.resync.is_none() && opened.sequence > 0;
+                ledger.slices.opened(
+                    slice,
+                    epoch,
+                    opened.cursor,
+                    is_known.then(|| known.to_text()),
+                );
+                (relay.state, relay.failures) = (State::Idle, 0);
+                (relay.incarnation, relay.sequence) = (opened.incarnation, opened.sequence);
+                (relay.skipped, relay.listed) = (opened.skipped, opened.listed);
+                relay.announcement = opened.resync;
+                commands.extend([Command::Write, Command::Read]);
+            }
+            Err(error) => {
+                relay.state = State::Unopened(now + relay.pause());
+                self.fail(error, commands);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error, commands: &mut Commands) {
+        self.problem = Some(error.clone());
+        commands.push(Command::Degrade(error));
+    }
+
+    fn stored(
+        &mut self,
+        (slice, epoch): (i32, i64),
+        jobs: Vec<Job>,
+        sequence: u64,
+        ledger: &mut Ledger,
+        commands: &mut Commands,
+    ) {
+        let ended_at = SystemTime::now();
+        let Some(relay) = self.slices.get_mut(&slice) else {
+            return;
+        };
+        self.problem = None;
+        (relay.state, relay.sequence, relay.failures) = (State::Idle, sequence, 0);
+        if relay.skipped.is_empty() {
+            relay.listed = None;
+        }
+        let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed);
+        ledger.slices.stored(slice, epoch, known.to_text());
+        for job in jobs {
+            self.bytes = self.bytes.saturating_sub(weight(&job.row));
+            self.outcomes.measure(&job, &job::Outcome::Done, ended_at);
+            self.outcomes.handled();
+            match job.origin {
+                Origin::Read(number) => {
+                    ledger.slices.finish(slice, number);
+                    if let Err(error) = &job.task {
+                        ledger.slices.park(dead_letter(&job, error));
+                    }
+                }
+                Origin::Parked => {
+                    ledger.parked.done(&job.row(), job.row.id, Instant::now());
+                    commands.push(Command::Settle(Settlement::of(&job, None)));
+                }
+            }
+        }
+        commands.push(Command::Write);
+    }
+
+    /// Puts the jobs of a batch back that was refused.
+    fn refused(
+        &mut self,
+        slice: i32,
+        jobs: Vec<Job>,
+        announcement: Option<&'static str>,
+        error: Error,
+        now: Instant,
+        commands: &mut Commands,
+    ) {
+        if let Some(relay) = self.slices.get_mut(&slice) {
+            relay.announcement = announcement;
+            for job in jobs.into_iter().rev() {
+                match job.origin {
+                    Origin::Read(_) => relay.queue.push_front(job),
+                    Origin::Parked => relay.parked.push_front(job),
+                }
+            }
+            relay.state = State::Waiting(now + relay.pause());
+        }
+        self.fail(error, commands);
+    }
+}
+
+impl<D: Destination> Work for Relays<D> {
+    const MODE: ExecutionMode = ExecutionMode::Relayed;
+
+    type Ended = Ended;
+
+    fn connected(&mut self, requests: &Requests) {
+        self.link = Some((requests.link(), requests.history.clone()));
+    }
+
+    fn disconnected(&mut self) {
+        self.link = None;
+    }
+
+    fn handle(&mut self, job: Job) {
+        let weight = weight(&job.row);
+        match self
+            .slices
+            .get_mut(&job.slice)
+            .filter(|relay| relay.epoch == job.epoch)
+        {
+            Some(relay) => {
+                self.bytes += weight;
+                match job.origin {
+                    Origin::Read(_) => relay.queue.push_back(job),
+                    Origin::Parked => relay.parked.push_back(job),
+                }
+            }
+            // A parked event of a slice that is not opened. It is read again when the slice is claimed again, and the node does so
+            // if it has forgotten the slice.
+            None => self.outcomes.left_to_others(1),
+        }
+    }
+
+    fn begin(&mut self, now: Instant, ledger: &mut Ledger, commands: &mut Commands) {
+        self.forget_lost(ledger);
+        self.open(now, ledger);
+        self.store(now, ledger, commands);
+    }
+
+    async fn next_ended(&mut self) -> Ended {
+        match self.running.next().await {
+            Some(ended) => ended,
+            None => pending().await,
+        }
+    }
+
+    fn ended(&mut self, ended: Ended, now: Instant, ledger: &mut Ledger, commands: &mut Commands) {
+        let (slice, epoch, jobs, announcement, outcome, took) = match ended {
+            Ended::Opened {
+                slice,
+                epoch,
+                opened,
+            } => {
+                self.opened((slice, epoch), opened, now, ledger, commands);
+                return;
+            }
+            Ended::Stored {
+                slice,
+                epoch,
+                jobs,
+                announcement,
+                outcome,
+                took,
+            } => (slice, epoch, jobs, announcement, outcome, took),
+        };
+        self.outcomes.took(took);
+        ledger.slices.end(slice, epoch);
+        if !ledger.slices.is_current(slice, epoch) {
+            self.bytes = self
+                .bytes
+                .saturating_sub(jobs.iter().map(|job| weight(&job.row)).sum());
+            self.outcomes.left_to_others(jobs.len());
+            return;
+        }
+        match outcome {
+            Outcome::Stored(sequence) => {
+                self.stored((slice, epoch), jobs, sequence, ledger, commands)
+            }
+            Outcome::Refused(error) => {
+                self.refused(slice, jobs, announcement, error, now, commands)
+            }
+            Outcome::Fenced => {
+                self.drop_jobs(&jobs);
+                self.outcomes.fenced(slice);
+                ledger.forget(slice);
+                commands.push(Command::TickSoon);
+            }
+            Outcome::Unknown(error) => {
+                self.drop_jobs(&jobs);
+                let group = &*self.options.group;
+                tracing::info!(group, slice, error = %error.chain(), "the outcome of a batch is unknown; claiming the slice again");
+                ledger.forget(slice);
+                self.fail(error, commands);
+                commands.push(Command::TickSoon);
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        let running = std::mem::replace(&mut self.running, FuturesUnordered::new());
+        let _ = contained(|| drop(running));
+        let jobs = self
+            .slices
+            .values()
+            .map(|relay| relay.queue.len() + relay.parked.len());
+        self.outcomes.left_to_others(jobs.sum());
+        self.slices.clear();
+        self.bytes = 0;
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn are_idle(&self) -> bool {
+        !self
+            .slices
+            .values()
+            .any(|relay| relay.state == State::Storing)
+    }
+
+    fn are_impaired(&self) -> bool {
+        self.problem.is_some()
+    }
+
+    fn alarm(&self) -> Option<Instant> {
+        let times = self.slices.values().filter_map(|relay| match relay.state {
+            State::Unopened(at) if self.link.is_some() => Some(at),
+            State::Waiting(at) => Some(at),
+            _ => None,
+        });
+        times.min()
+    }
+
+    fn publish(&mut self, ledger: &Ledger) {
+        let now = Instant::now();
+        if self.observed_at.is_some_and(|at| now < at + OBSERVE) {
+            return;
+        }
+        self.observed_at = Some(now);
+        self.shared.report().destination_error = self.problem.as_ref().map(Error::chain);
+        let opened = self.slices.iter().filter(|(slice, relay)| {
+            let is_open = !matches!(relay.state, State::Opening | State::Unopened(_));
+            is_open && ledger.slices.is_current(**slice, relay.epoch)
+        });
+        let states = opened.map(|(slice, relay)| SliceState {
+            slice: (*slice, ledger.slices.of()),
+            epoch: relay.epoch,
+            sequence: relay.sequence,
+            complete_until: ledger.slices.complete_until(*slice),
+        });
+        self.destination.observe(states.collect());
+    }
+
+    fn outcomes(&mut self) -> &mut Outcomes {
+        &mut self.outcomes
+    }
+
+    fn summary_due(&self) -> Option<Instant> {
+        self.outcomes.summary_due()
+    }
+}
+
+impl<D> Relays<D> {
+    fn drop_jobs(&mut self, jobs: &[Job]) {
+        self.bytes = self
+            .bytes
+            .saturating_sub(jobs.iter().map(|job| weight(&job.row)).sum());
+        self.outcomes.left_to_others(jobs.len());
+    }
+}
+
+impl Relay {
+    fn new(epoch: i64, now: Instant) -> Self {
+        Self {
+            epoch,
+            state: State::Unopened(now),
+            queue: VecDeque::new(),
+            parked: VecDeque::new(),
+            announcement: None,
+            incarnation: "".into(),
+            sequence: 0,
+            skipped: HashMap::new(),
+            listed: None,
+            failures: 0,
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        let pause = PAUSES.delay(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    /// Takes the jobs of the next batch, and those whose events are stored already.
+    fn next_jobs(&mut self, max_batch: usize, ledger: &Ledger) -> (Vec<Job>, Vec<Job>) {
+        let (mut jobs, mut skipped, mut bytes) = (Vec::new(), Vec::new(), 0);
+        // The announcement takes one message.
+        let most = max_batch.saturating_sub(1).max(1);
+        let has_room = |jobs: &[Job], bytes: usize, next: &Job| {
+            jobs.is_empty() || jobs.len() < most && bytes + next.row.bytes() <= MAX_BATCH_BYTES
+        };
+        while let Some(next) = self.parked.front()
+            && has_room(&jobs, bytes, next)
+            && let Some(job) = self.parked.pop_front()
+        {
+            bytes += job.row.bytes();
+            jobs.push(job);
+        }
+        while let Some(next) = self.queue.front()
+            && has_room(&jobs, bytes, next)
+            // Earlier events of the row are parked, after a restore of the database.
+            && !ledger.parked.has(&next.row())
+            && let Some(job) = self.queue.pop_front()
+        {
+            if self.skipped.get(&job.row.id) == Some(&Identity::of(&job.row)) {
+                self.skipped.remove(&job.row.id);
+                skipped.push(job);
+                continue;
+            }
+            bytes += job.row.bytes();
+            jobs.push(job);
+        }
+        (jobs, skipped)
+    }
+
+    fn batch(
+        &self,
+        slice: i32,
+        jobs: &[Job],
+        announcement: Option<&'static str>,
+        mark: Mark,
+    ) -> Batch {
+        let announcement = announcement.map(|reason| Message::Resync {
+            reason,
+            is_of_slice: true,
+            table: None,
+        });
+        let messages = jobs.iter().map(message);
+        Batch {
+            slice,
+            expected: self.sequence,
+            messages: announcement.into_iter().chain(messages).collect(),
+            mark,
+        }
+    }
+}
+
+fn message(job: &Job) -> Message {
+    match &job.task {
+        Ok(Task::Event(event)) => Message::Event {
+            event: event.clone(),
+            identity: Identity::of(&job.row),
+            hash: job.row.hash,
+        },
+        Ok(Task::Resync(resync)) => Message::Resync {
+            reason: resync
+                .reasons()
+                .first()
+                .map_or("resync", |reason| reason.label()),
+            is_of_slice: false,
+            table: None,
+        },
+        // Readers cannot see what has changed.
+        Err(_) => Message::Resync {
+            reason: "undecodable",
+            is_of_slice: true,
+            table: None,
+        },
+    }
+}
+
+/// A row that cannot be decoded is kept for the operator.
+fn dead_letter(job: &Job, error: &Error) -> Park {
+    Park {
+        slice: job.slice,
+        row: job.row.clone(),
+        attempts: 1,
+        error: Some(error.chain()),
+        disposition: Disposition::Dead,
+    }
+}
+
+impl Identity {
+    pub(in crate::group) fn of(row: &Recorded) -> Self {
+        Self {
+            id: row.id,
+            xid: row.xid,
+            recorded_us: row.sent_at_us(),
+        }
+    }
+}

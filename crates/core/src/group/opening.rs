@@ -1,0 +1,327 @@
+//! Finds out where a relay continues a slice that it has claimed.
+//!
+//! Two places have a position: the last message of the slice at the destination (the *tip*), and the database, which follows behind.
+//!
+//! | the tip | the relay continues |
+//! |---|---|
+//! | is ahead of the cursor in the database | from the cursor of the tip |
+//! | is the message that the database knows | from the cursor in the database, which may be ahead: a slice without events has no messages |
+//! | is missing, older than what the database knows, or in another stream | from the cursor in the database, after a resync |
+//! | belongs to an earlier history of the outbox | from the cursor in the database, without the events that are stored already |
+//!
+//! **Histories.** A server that has crashed assigns transaction ids again that a snapshot in the tip's cursor may list as finished,
+//! although nothing of them was committed. Only the cursor in the database is certain then. But the messages after the one that the
+//! database knows tell which later events are stored. Those that the outbox still has were committed before the crash, and are
+//! skipped when they are read again. If the outbox lacks one of them, the database was put back to an earlier state, so a resync is
+//! announced. Until all of these events were read, each batch lists the messages again, for the next relay.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::connections::Link;
+use super::destination::{Destination, Identity, Known, Last, Mark};
+use super::slices::Opening;
+use crate::error::Result;
+use crate::outbox::{Cursor, History, stored_events};
+
+/// The most events that are skipped. A relay has at most some thousands in flight.
+const MAX_LISTED: usize = 50_000;
+
+/// Where to continue a slice.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) cursor: Cursor,
+    pub(super) incarnation: Arc<str>,
+    /// The sequence of the slice's last message.
+    pub(super) sequence: u64,
+    /// Events behind the cursor that are stored already, and the messages that have them.
+    pub(super) skipped: HashMap<i64, Identity>,
+    pub(super) listed: Option<(u64, u64)>,
+    /// Why changes may be missing at the destination, if they may be.
+    pub(super) resync: Option<&'static str>,
+}
+
+/// How the tip relates to the cursor in the database.
+#[derive(Debug, PartialEq)]
+enum Relation {
+    /// Continue from the tip.
+    Ahead(Box<Cursor>, Option<(u64, u64)>),
+    /// Continue from the cursor in the database.
+    Known,
+    /// Continue from the cursor in the database, after a resync.
+    Lost,
+    /// The messages between these sequences decide.
+    Unknown(u64, u64),
+}
+
+pub(super) async fn open(
+    destination: Rc<impl Destination>,
+    link: Arc<Link>,
+    history: History,
+    opening: Opening,
+) -> Result<Opened> {
+    let slice = opening.slice;
+    let last = destination.last(slice).await?;
+    let known = opening.stored.as_deref().and_then(Known::parse);
+    let sequence = last.message.as_ref().map_or(0, |(sequence, _)| *sequence);
+    let mut opened = Opened {
+        cursor: opening.cursor.clone(),
+        incarnation: Arc::clone(&last.incarnation),
+        sequence,
+        skipped: HashMap::new(),
+        listed: None,
+        resync: None,
+    };
+    let is_same = known
+        .as_ref()
+        .is_some_and(|known| known.incarnation == last.incarnation);
+    let listed_before = known
+        .as_ref()
+        .filter(|_| is_same)
+        .and_then(|known| known.listed);
+    match relate(&opening.cursor, known.as_ref(), &last, &history) {
+        Relation::Ahead(cursor, listed) => {
+            opened.cursor = *cursor;
+            opened.skip(&*destination, slice, listed).await?;
+        }
+        Relation::Known => opened.skip(&*destination, slice, listed_before).await?,
+        Relation::Lost => opened.resync = Some("destination_lost"),
+        Relation::Unknown(first, end) => {
+            opened.skip(&*destination, slice, listed_before).await?;
+            let stored = destination.stored(slice, (first, end), MAX_LISTED).await?;
+            let Some(stored) = stored else {
+                opened.resync = Some("restored");
+                return Ok(opened);
+            };
+            let found = link.run(exist(Arc::clone(&link), stored.clone())).await?;
+            let is_other = known.is_some() && !is_same;
+            if found.len() < stored.len() || is_other {
+                opened.resync = Some("restored");
+            }
+            if !found.is_empty() {
+                let begin = opened.listed.map_or(first, |(begin, _)| begin.min(first));
+                opened.listed = Some((begin, end));
+            }
+            opened
+                .skipped
+                .extend(found.into_iter().map(|one| (one.id, one)));
+        }
+    }
+    Ok(opened)
+}
+
+/// Returns which of these events the outbox has.
+async fn exist(link: Arc<Link>, events: Vec<Identity>) -> Result<Vec<Identity>> {
+    let ids: Vec<i64> = events.iter().map(|one| one.id).collect();
+    let rows = stored_events(&link.client, &ids).await?;
+    let found: HashMap<i64, Identity> =
+        rows.iter().map(|row| (row.id, Identity::of(row))).collect();
+    let same = |one: &Identity| found.get(&one.id) == Some(one);
+    Ok(events.into_iter().filter(same).collect())
+}
+
+fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History) -> Relation {
+    let Some((sequence, mark)) = &last.message else {
+        return match known {
+            None => Relation::Known,
+            Some(known) if known.incarnation != last.incarnation => Relation::Lost,
+            Some(known) if known.sequence == 0 || known.has_expired(last.max_age) => {
+                Relation::Known
+            }
+            Some(_) => Relation::Lost,
+        };
+    };
+    let tip = mark.as_ref().and_then(|mark| Tip::parse(mark, history));
+    if let Some(Tip {
+        cursor: at,
+        continues: true,
+        ..
+    }) = &tip
+        && at != cursor
+        && at.check_follows(cursor).is_ok()
+    {
+        let listed = mark.as_ref().and_then(|mark| mark.listed);
+        return Relation::Ahead(Box::new(at.clone()), listed);
+    }
+    let first = match known {
+        Some(known) if known.incarnation == last.incarnation => {
+            match known.sequence.cmp(sequence) {
+                std::cmp::Ordering::Equal => return Relation::Known,
+                std::cmp::Ordering::Greater => return Relation::Lost,
+                std::cmp::Ordering::Less => known.sequence + 1,
+            }
+        }
+        _ => 1,
+    };
+    match tip {
+        // Another outbox has the events, so none of the messages tells about this one.
+        Some(Tip {
+            is_same_outbox: false,
+            ..
+        }) => Relation::Lost,
+        // The first message of a slice is a resync, which does not move the cursor.
+        Some(Tip {
+            cursor: at,
+            continues: true,
+            ..
+        }) if at == *cursor && known.is_none() => Relation::Known,
+        Some(Tip {
+            continues: true, ..
+        }) => Relation::Lost,
+        Some(_) | None => Relation::Unknown(first, *sequence),
+    }
+}
+
+/// The position in a message.
+struct Tip {
+    cursor: Cursor,
+    /// Whether the history of the outbox continues that of the cursor.
+    continues: bool,
+    is_same_outbox: bool,
+}
+
+impl Tip {
+    /// Returns `None` for a message that no relay has written.
+    fn parse(mark: &Mark, now: &History) -> Option<Self> {
+        let then = History::parse(&mark.history)?;
+        Some(Self {
+            cursor: mark.cursor.parse().ok()?,
+            continues: now.continues(&then),
+            is_same_outbox: now.is_same_outbox(&then),
+        })
+    }
+}
+
+impl Opened {
+    /// Skips the events of messages that are listed.
+    async fn skip(
+        &mut self,
+        destination: &impl Destination,
+        slice: i32,
+        listed: Option<(u64, u64)>,
+    ) -> Result<()> {
+        if let Some(sequences) = listed {
+            let stored = destination.stored(slice, sequences, MAX_LISTED).await?;
+            let stored = stored.unwrap_or_default().into_iter();
+            self.skipped = stored.map(|one| (one.id, one)).collect();
+            self.listed = Some(sequences);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Relation, relate};
+    use crate::group::destination::{Known, Last, Mark};
+    use crate::outbox::{Cursor, History};
+
+    fn at(id: u64) -> Cursor {
+        format!("{id}:{id}: {} {id} 0", id * 10).parse().unwrap()
+    }
+
+    fn known(incarnation: &str, sequence: u64) -> Known {
+        Known::now(incarnation.into(), sequence, None)
+    }
+
+    fn last(sequence: u64, cursor: u64, history: &str) -> Last {
+        let mark = Mark {
+            cursor: at(cursor).to_string(),
+            history: history.to_owned(),
+            listed: None,
+        };
+        Last {
+            incarnation: "A".into(),
+            message: Some((sequence, Some(mark))),
+            max_age: None,
+        }
+    }
+
+    #[test]
+    fn relay_continues_from_the_tip_only_if_it_is_certain() {
+        let now = History::parse("me,1").unwrap();
+        let decide = |known: Option<Known>, last: Last| relate(&at(5), known.as_ref(), &last, &now);
+        let ahead = Relation::Ahead(Box::new(at(7)), None);
+        assert_eq!(decide(Some(known("A", 3)), last(4, 7, "me,1")), ahead);
+        assert_eq!(decide(None, last(4, 7, "me,1")), ahead);
+        // Another relay has announced the loss already.
+        assert_eq!(decide(Some(known("B", 9)), last(4, 7, "me,1")), ahead);
+        // A slice without events: the database is ahead.
+        assert_eq!(
+            decide(Some(known("A", 4)), last(4, 3, "me,1")),
+            Relation::Known
+        );
+        assert_eq!(
+            decide(Some(known("A", 4)), last(4, 7, "me,0")),
+            Relation::Known
+        );
+        // Another group has written before.
+        assert_eq!(decide(None, last(4, 3, "me,1")), Relation::Lost);
+        assert_eq!(decide(None, last(4, 5, "me,1")), Relation::Known);
+        assert_eq!(
+            decide(Some(known("A", 9)), last(4, 3, "me,1")),
+            Relation::Lost,
+            "put back"
+        );
+        assert_eq!(
+            decide(Some(known("B", 4)), last(4, 3, "me,1")),
+            Relation::Lost,
+            "recreated"
+        );
+        assert_eq!(
+            decide(Some(known("A", 3)), last(4, 7, "other,1")),
+            Relation::Lost
+        );
+        assert_eq!(
+            decide(Some(known("A", 3)), last(9, 7, "me,0")),
+            Relation::Unknown(4, 9),
+            "crashed"
+        );
+        assert_eq!(
+            decide(Some(known("A", 9)), last(4, 7, "me,0")),
+            Relation::Lost
+        );
+        let foreign = Last {
+            message: Some((9, None)),
+            ..last(9, 7, "me,1")
+        };
+        assert_eq!(
+            decide(Some(known("A", 3)), foreign),
+            Relation::Unknown(4, 9)
+        );
+    }
+
+    #[test]
+    fn missing_messages_are_a_loss_unless_they_have_expired() {
+        let now = History::parse("me,1").unwrap();
+        let empty = Last {
+            message: None,
+            ..last(1, 1, "me,1")
+        };
+        let decide = |known: Option<Known>, last: &Last| relate(&at(5), known.as_ref(), last, &now);
+        assert_eq!(decide(None, &empty), Relation::Known);
+        assert_eq!(
+            decide(Some(known("A", 3)), &empty),
+            Relation::Lost,
+            "purged"
+        );
+        assert_eq!(
+            decide(Some(known("B", 3)), &empty),
+            Relation::Lost,
+            "recreated"
+        );
+        let old = Known {
+            at: 0,
+            ..known("A", 3)
+        };
+        let with_age = Last {
+            max_age: Some(Duration::from_secs(60)),
+            ..empty
+        };
+        assert_eq!(decide(Some(old), &with_age), Relation::Known);
+        assert_eq!(decide(Some(known("A", 3)), &with_age), Relation::Lost);
+    }
+}

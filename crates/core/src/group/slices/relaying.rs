@@ -1,0 +1,163 @@
+//! What relays need of slices: the position at the destination when a slice is opened, the cursor after each batch, and up to when
+//! everything is stored.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Slice, Slices, Turn, Window};
+use crate::group::store::Claimed;
+use crate::outbox::Cursor;
+
+/// A slice that was claimed, and whose position at the destination is not known yet.
+#[derive(Clone, Debug)]
+pub(in crate::group) struct Opening {
+    pub(in crate::group) slice: i32,
+    pub(in crate::group) epoch: i64,
+    /// The cursor in the database.
+    pub(in crate::group) cursor: Cursor,
+    /// What the previous relay knew to be stored when it wrote the cursor.
+    pub(in crate::group) stored: Option<String>,
+}
+
+/// The most differences that a slice has read and not stored, for [`Completeness`].
+const MAX_MARKS: usize = 64;
+
+/// Up to when everything that was committed is stored.
+#[derive(Debug, Default)]
+pub(super) struct Completeness {
+    /// When the difference that is being read began.
+    began: Option<Instant>,
+    /// For differences that were read: everything up to this time is stored once the events before this number are.
+    marks: VecDeque<(u64, Instant)>,
+    until: Option<Instant>,
+}
+
+impl Completeness {
+    /// The events before the number `first` are stored.
+    pub(super) fn finished(&mut self, first: u64) {
+        while let Some((number, at)) = self.marks.front()
+            && *number <= first
+        {
+            self.until = Some(*at);
+            self.marks.pop_front();
+        }
+    }
+
+    fn mark(&mut self, number: u64, at: Instant) {
+        if self.marks.len() >= MAX_MARKS {
+            // The later one waits for more events, and covers more time.
+            self.marks.pop_back();
+        }
+        self.marks.push_back((number, at));
+    }
+}
+
+impl Slices {
+    /// Makes slices wait for [`opened`](Self::opened) after they were claimed.
+    pub(in crate::group) fn relayed() -> Self {
+        Self {
+            are_relayed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a slice that was claimed.
+    pub(in crate::group) fn claimed(&mut self, of: i32, claimed: &Claimed) {
+        let Claimed {
+            slice,
+            epoch,
+            cursor,
+            stored,
+        } = claimed;
+        self.insert(of, *slice, *epoch, cursor);
+        if self.are_relayed
+            && let Some(owned) = self.owned.get_mut(slice)
+        {
+            owned.opening = Some(Opening {
+                slice: *slice,
+                epoch: *epoch,
+                cursor: cursor.clone(),
+                stored: stored.clone(),
+            });
+        }
+    }
+
+    /// The slices that wait for their position at the destination.
+    pub(in crate::group) fn opening(&self) -> impl Iterator<Item = &Opening> {
+        let kept = self.owned.values().filter(|slice| !slice.is_releasing);
+        kept.filter_map(|slice| slice.opening.as_ref())
+    }
+
+    /// The number of slices in the group.
+    pub(in crate::group) fn of(&self) -> i32 {
+        self.of
+    }
+
+    /// Continues a slice from its position at the destination, where `stored` is stored.
+    pub(in crate::group) fn opened(
+        &mut self,
+        number: i32,
+        epoch: i64,
+        cursor: Cursor,
+        stored: Option<Arc<str>>,
+    ) {
+        if let Some(slice) = self.current_mut(number, epoch) {
+            slice.opening = None;
+            slice.window = Window::new(cursor.clone());
+            slice.read = cursor;
+            slice.stored.unwritten = stored;
+            slice.stored.is_behind_rows = true;
+        }
+    }
+
+    /// Records what is stored of a slice.
+    pub(in crate::group) fn stored(&mut self, number: i32, epoch: i64, stored: Arc<str>) {
+        if let Some(slice) = self.current_mut(number, epoch) {
+            slice.stored.unwritten = Some(stored);
+        }
+    }
+
+    /// Returns the cursor after a pending event, before which all earlier ones are about to be stored. Without an event, the cursor
+    /// before which every event is stored.
+    pub(in crate::group) fn cursor_after(&self, number: i32, event: Option<u64>) -> Option<Cursor> {
+        let slice = self.owned.get(&number)?;
+        match event {
+            Some(event) => slice.window.cursor_after(event),
+            None => Some(slice.cursor()),
+        }
+    }
+
+    /// A page was requested at `at` and taken in: if it ends a difference, all changes up to the beginning of that difference are
+    /// pending or stored.
+    pub(in crate::group) fn note_complete(&mut self, turn: &Turn, after: &Cursor, at: Instant) {
+        for (number, epoch) in turn.of() {
+            let Some(slice) = self.current_mut(number, epoch) else {
+                continue;
+            };
+            if turn.cursor.reading.is_none() {
+                // The other end of such a difference is older than the request.
+                slice.complete.began = turn.until.is_none().then_some(at);
+            }
+            if after.reading.is_none()
+                && let Some(began) = slice.complete.began.take()
+            {
+                slice.note_complete(began);
+            }
+        }
+    }
+
+    /// Returns up to when everything of a slice is stored, if that is known.
+    pub(in crate::group) fn complete_until(&self, number: i32) -> Option<Instant> {
+        self.owned.get(&number)?.complete.until
+    }
+}
+
+impl Slice {
+    fn note_complete(&mut self, began: Instant) {
+        let first = self.window.first();
+        self.complete.mark(first + self.window.len() as u64, began);
+        self.complete.finished(first);
+    }
+}

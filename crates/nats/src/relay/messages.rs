@@ -1,0 +1,226 @@
+//! Turns the messages of a batch into messages of NATS.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::OutboundMessage;
+use pgherald_core::__private::host::group::{Batch, Identity, Mark, Message};
+use pgherald_core::__private::host::message::Scope;
+use pgherald_core::Event;
+
+use super::metrics::Metrics;
+use super::session::Session;
+use crate::contract::{EventSubject, Prefix, headers, payload};
+
+const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
+const EXPECTED_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+
+/// Builds the messages of a batch. The first one has the expectation, and the last one the position.
+pub(super) fn build(
+    batch: &Batch,
+    prefix: &Prefix,
+    session: &Session,
+    metrics: &Metrics,
+) -> Vec<OutboundMessage> {
+    let slice = u16::try_from(batch.slice).unwrap_or(u16::MAX);
+    let builder = Builder {
+        slice,
+        prefix,
+        session,
+        metrics,
+    };
+    let mut all = Vec::with_capacity(batch.messages.len());
+    let last = batch.messages.len().saturating_sub(1);
+    for (index, message) in batch.messages.iter().enumerate() {
+        let mut headers = HeaderMap::new();
+        if index == 0 {
+            headers.insert(EXPECTED, batch.expected.to_string());
+            headers.insert(EXPECTED_OF, prefix.slice(slice));
+        }
+        if index == last {
+            mark(&mut headers, &batch.mark);
+        }
+        all.push(builder.message(message, headers));
+    }
+    all
+}
+
+struct Builder<'a> {
+    slice: u16,
+    prefix: &'a Prefix,
+    session: &'a Session,
+    metrics: &'a Metrics,
+}
+
+impl Builder<'_> {
+    fn message(&self, message: &Message, headers: HeaderMap) -> OutboundMessage {
+        match message {
+            Message::Event {
+                event,
+                identity,
+                hash,
+            } => self.event(event, identity, *hash, headers),
+            Message::Resync {
+                reason,
+                is_of_slice,
+                table,
+            } => {
+                let tables = table
+                    .as_ref()
+                    .map(|table| [format!("{}.{}", table.schema(), table.name())]);
+                let slice = (*is_of_slice).then_some(self.slice);
+                self.resync(
+                    reason,
+                    Scope {
+                        slice,
+                        tables,
+                        ..Scope::default()
+                    },
+                    headers,
+                )
+            }
+        }
+    }
+
+    fn resync(&self, reason: &str, scope: Scope<'_>, headers: HeaderMap) -> OutboundMessage {
+        self.metrics.resync(reason);
+        outbound(
+            self.prefix.control(self.slice),
+            payload::resync(&[reason], scope),
+            headers,
+        )
+    }
+
+    fn event(
+        &self,
+        event: &Event,
+        identity: &Identity,
+        hash: i32,
+        mut headers: HeaderMap,
+    ) -> OutboundMessage {
+        let (schema, table) = (event.schema().unwrap_or_default(), event.table());
+        let subject = EventSubject::new(self.slice, schema, table, event.operation());
+        let subject = subject.with(self.prefix);
+        describe(&mut headers, identity, hash);
+        let limit = self.session.max_payload(&headers);
+        match payload::event(event) {
+            Ok(json) if json.len() <= limit => return outbound(subject, json, headers),
+            Ok(_) => {}
+            // The outbox has only columns that are JSON.
+            Err(error) => {
+                tracing::error!(id = identity.id, error = %error, "columns that are no JSON")
+            }
+        }
+        if let Ok(json) = payload::event_without_columns(event)
+            && json.len() <= limit
+        {
+            self.metrics.truncated();
+            headers.insert(headers::TRUNCATED, "columns");
+            return outbound(subject, json, headers);
+        }
+        let tables = Some([format!("{schema}.{table}")]);
+        self.resync(
+            "too_large",
+            Scope {
+                tables,
+                ..Scope::default()
+            },
+            headers,
+        )
+    }
+}
+
+fn outbound(subject: String, payload: String, headers: HeaderMap) -> OutboundMessage {
+    OutboundMessage {
+        subject: subject.into(),
+        payload: payload.into(),
+        headers: Some(headers),
+    }
+}
+
+fn describe(headers: &mut HeaderMap, identity: &Identity, hash: i32) {
+    let Identity {
+        id,
+        xid,
+        recorded_us,
+        ..
+    } = identity;
+    headers.insert(headers::EVENT, id.to_string());
+    if let Some(xid) = xid {
+        headers.insert(headers::TRANSACTION, xid.to_string());
+    }
+    headers.insert(headers::RECORDED, recorded_us.to_string());
+    headers.insert(headers::KEY, format!("{:08x}", hash.cast_unsigned()));
+    // The ids of a trace context are not zero.
+    let trace = u128::from(xid.unwrap_or(0)) << 64 | u128::from(id.cast_unsigned() >> 63) | 1;
+    let span = id.cast_unsigned().max(1);
+    headers.insert(
+        headers::TRACEPARENT,
+        format!("00-{trace:032x}-{span:016x}-00"),
+    );
+}
+
+fn mark(headers: &mut HeaderMap, mark: &Mark) {
+    headers.insert(headers::CURSOR, &*mark.cursor);
+    headers.insert(headers::HISTORY, &*mark.history);
+    if let Some((first, last)) = mark.listed {
+        headers.insert(headers::LISTED, format!("{first}-{last}"));
+    }
+}
+
+/// Reads the position in the headers of a message. Returns `None` if it has none.
+pub(super) fn read_mark(headers: &HeaderMap) -> Option<Mark> {
+    let text = |name: &'static str| headers.get(name).map(|value| value.as_str().to_owned());
+    let listed = text(headers::LISTED).and_then(|text| {
+        let (first, last) = text.split_once('-')?;
+        Some((first.parse().ok()?, last.parse().ok()?))
+    });
+    Some(Mark {
+        cursor: text(headers::CURSOR)?,
+        history: text(headers::HISTORY)?,
+        listed,
+    })
+}
+
+/// Reads which event a message has. Returns `None` for other messages.
+pub(super) fn read_identity(headers: &HeaderMap) -> Option<Identity> {
+    let number = |name: &'static str| headers.get(name).map(|value| value.as_str());
+    Some(Identity {
+        id: number(headers::EVENT)?.parse().ok()?,
+        xid: number(headers::TRANSACTION).and_then(|xid| xid.parse().ok()),
+        recorded_us: number(headers::RECORDED)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::HeaderMap;
+    use pgherald_core::__private::host::group::{Identity, Mark};
+
+    use super::{describe, mark, read_identity, read_mark};
+    use crate::contract::headers;
+
+    #[test]
+    fn positions_and_identities_are_read_as_they_were_written() {
+        let mut headers = HeaderMap::new();
+        assert_eq!((read_mark(&headers), read_identity(&headers)), (None, None));
+        let identity = Identity {
+            id: 77,
+            xid: Some(9),
+            recorded_us: -5,
+        };
+        let position = Mark {
+            cursor: "9:9: 20 9 1".to_owned(),
+            history: "a,b".to_owned(),
+            listed: Some((3, 8)),
+        };
+        describe(&mut headers, &identity, -1);
+        mark(&mut headers, &position);
+        assert_eq!(read_identity(&headers), Some(identity));
+        assert_eq!(read_mark(&headers), Some(position));
+        assert_eq!(headers.get(headers::KEY).unwrap().as_str(), "ffffffff");
+        let trace = headers.get(headers::TRACEPARENT).unwrap().as_str();
+        assert_eq!(
+            trace,
+            "00-00000000000000090000000000000001-000000000000004d-00"
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! The connection of a relay to NATS. It is made when it is first needed; from then on, the client reconnects by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Info, Stream};
+use async_nats::jetstream::{Context, ContextBuilder};
+use async_nats::{Client, HeaderMap};
+use pgherald_core::__private::host::errors;
+use pgherald_core::Result;
+use tokio::sync::Mutex;
+
+use super::options::RelayOptions;
+use super::stream;
+use crate::config::NatsConfig;
+
+/// The first version with atomic batches.
+const OLDEST: (u64, u64) = (2, 12);
+/// What the headers of a message take at most, in bytes, apart from the cursor.
+const HEADERS: usize = 1_024;
+
+pub(super) struct Connector {
+    config: NatsConfig,
+    pub(super) options: RelayOptions,
+    session: Mutex<Option<Session>>,
+}
+
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) client: Client,
+    pub(super) context: Context,
+    /// The limit of the stream, if it has one.
+    max_message: Option<usize>,
+}
+
+/// The stream, as it is now.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    /// Identifies the stream: when it was created.
+    pub(super) incarnation: Arc<str>,
+    pub(super) max_age: Option<Duration>,
+}
+
+impl Connector {
+    pub(super) fn new(config: NatsConfig, options: RelayOptions) -> Self {
+        Self {
+            config,
+            options,
+            session: Mutex::default(),
+        }
+    }
+
+    /// Returns the session. Connects if there is none, and verifies the server.
+    pub(super) async fn session(&self) -> Result<Session> {
+        let mut current = self.session.lock().await;
+        if let Some(session) = &*current {
+            return Ok(session.clone());
+        }
+        let client = self.config.connect().await?;
+        check_version(&client.server_info().version)?;
+        let limit = self.config.request_limit();
+        let context = ContextBuilder::new().timeout(limit).build(client.clone());
+        let session = Session {
+            client,
+            context,
+            max_message: None,
+        };
+        *current = Some(session.clone());
+        Ok(session)
+    }
+
+    /// Opens the stream, and verifies it again.
+    pub(super) async fn open(&self) -> Result<Opened> {
+        let session = self.session().await?;
+        let (stream, info) = stream::open(&session.context, &self.options).await?;
+        let limit = usize::try_from(info.config.max_message_size)
+            .ok()
+            .filter(|limit| *limit > 0);
+        if let Some(session) = &mut *self.session.lock().await {
+            session.max_message = limit;
+        }
+        let max_age = info.config.max_age;
+        Ok(Opened {
+            stream,
+            incarnation: incarnation(&info),
+            max_age: (!max_age.is_zero()).then_some(max_age),
+        })
+    }
+}
+
+impl Session {
+    /// The most bytes of a payload next to these headers.
+    pub(super) fn max_payload(&self, headers: &HeaderMap) -> usize {
+        let of_headers: usize = headers
+            .iter()
+            .map(|(name, values)| {
+                let values: usize = values.iter().map(|value| value.as_str().len() + 4).sum();
+                let name: &str = name.as_ref();
+                name.len() + values
+            })
+            .sum();
+        let limit = self.client.max_payload();
+        let limit = self.max_message.map_or(limit, |other| other.min(limit));
+        limit.saturating_sub(of_headers + HEADERS)
+    }
+}
+
+fn incarnation(info: &Info) -> Arc<str> {
+    info.created.unix_timestamp_nanos().to_string().into()
+}
+
+fn check_version(version: &str) -> Result<()> {
+    let mut numbers = version
+        .split('.')
+        .map(|number| number.parse::<u64>().unwrap_or_default());
+    let found = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
+    match found >= OLDEST {
+        true => Ok(()),
+        false => Err(errors::bad_nats(format!(
+            "the server of NATS has version {version}, which cannot store batches as a whole: use 2.12 or newer"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_version;
+
+    #[test]
+    fn servers_without_atomic_batches_are_refused() {
+        for new in ["2.12.0", "2.15.1", "3.0.0-beta", "2.12.0-RC.1"] {
+            assert!(check_version(new).is_ok(), "{new}");
+        }
+        for old in ["2.9.10", "2.11.99", "1.4.0", "", "x"] {
+            let error = check_version(old).expect_err(old).to_string();
+            assert!(error.contains("2.12"), "{error}");
+        }
+    }
+}
