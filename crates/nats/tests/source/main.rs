@@ -31,6 +31,5 @@ mod process;
 #[path = "../../../../tests/coherence/settings.rs"]
 mod settings;
 mod signals;
-mod stand_in;
 #[path = "../../../../tests/it/support.rs"]
 mod support;

@@ -2,12 +2,19 @@
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use pgherald::__private::host::trigger::from_manifest;
+use pgherald::ConnectConfig;
 use pgherald::trigger::{TriggerSpec, to_manifest};
+use pgherald_nats::{NatsConfig, Relay, RelayOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::stand_in;
+use crate::fake::STREAM;
+
+/// A relay that has been killed is replaced after this time.
+const LEASE: Duration = Duration::from_millis(600);
+const HEARTBEAT: Duration = Duration::from_millis(100);
 
 const ENV: &str = "PGHERALD_TEST_RELAY";
 
@@ -88,7 +95,20 @@ fn relay() {
         .enable_all()
         .build()
         .unwrap()
-        .block_on(stand_in::serve(nats, slices, url, spec.clone()));
+        .block_on(serve(nats, slices, url, spec.clone()));
+}
+
+/// Runs the relay that the program of the process is.
+async fn serve(nats: &str, slices: u16, config: ConnectConfig, spec: TriggerSpec) {
+    let options = RelayOptions::new("relay", STREAM)
+        .requires([spec])
+        .slices(slices)
+        .lease(LEASE)
+        .heartbeat(HEARTBEAT);
+    let nats = NatsConfig::new(nats).unwrap();
+    let nats = nats.connect_timeout(LEASE).request_timeout(LEASE);
+    let (_handle, relay) = Relay::new(config, nats, options).unwrap();
+    tokio::task::LocalSet::new().run_until(relay.run()).await;
 }
 
 /// Ends this process when its parent has ended in any way, which closes the other end of the process's input.
