@@ -17,6 +17,7 @@ async fn every_number_is_delivered_by_a_relay_or_lies_in_an_announced_gap() {
     let seed = number("PGHERALD_SEED").unwrap_or_else(|| fastrand::u64(..));
     let faults = number("PGHERALD_FAULTS").unwrap_or(24);
     println!("seed {seed}, {faults} faults");
+    crate::process::log();
     let mut random = fastrand::Rng::with_seed(seed);
 
     let server = Postgres::start().await.unwrap();
@@ -46,6 +47,7 @@ async fn every_number_is_delivered_by_a_relay_or_lies_in_an_announced_gap() {
     for _ in 0..faults {
         writer.write(&mut random).await;
         let fault = random.usize(0..FAULTS.len() + 7);
+        tracing::info!(fault = FAULTS.get(fault.wrapping_sub(7)), number = fault);
         match fault {
             0 => drop(server.terminate_backends(Some("listener")).await),
             1 => drop(server.terminate_backends(None).await),

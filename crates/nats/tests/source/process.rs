@@ -85,6 +85,7 @@ fn relay() {
         return;
     };
     end_with_parent();
+    log();
     let mut words = arguments.splitn(4, ' ');
     let mut word = || words.next().unwrap();
     let (nats, slices, url) = (word(), word().parse().unwrap(), word().parse().unwrap());
@@ -109,6 +110,16 @@ async fn serve(nats: &str, slices: u16, config: ConnectConfig, spec: TriggerSpec
     let nats = nats.connect_timeout(LEASE).request_timeout(LEASE);
     let (_handle, relay) = Relay::new(config, nats, options).unwrap();
     tokio::task::LocalSet::new().run_until(relay.run()).await;
+}
+
+/// Logs what `RUST_LOG` says.
+pub(crate) fn log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // Another test of this process may have begun before.
+    let _ = log.try_init();
 }
 
 /// Ends this process when its parent has ended in any way, which closes the other end of the process's input.
