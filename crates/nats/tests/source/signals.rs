@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use pgherald::{Error, ErrorKind, Operation, Signal, Source, TableName};
 use pgherald_nats::{NatsConfig, NatsSource};
 use pgherald_testkit::FaultProxy;
 use pgherald_testkit::nats::NatsServer;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::fake::{FakeRelay, PATIENT, STREAM, source};
 use crate::support::DEADLINE;
@@ -41,6 +45,25 @@ async fn down(source: &mut NatsSource) -> Error {
     match soon(source.next()).await {
         Signal::Down(error) => error,
         other => panic!("{other:?}"),
+    }
+}
+
+/// Sends what the server sends of a consumer that has delivered a number of messages. Without the client library, which sends none.
+async fn idle_heartbeat(server: &NatsServer, inbox: &str, delivered: u64) {
+    let mut stream = TcpStream::connect((server.host(), server.port()))
+        .await
+        .unwrap();
+    let headers = format!(
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: {delivered}\r\nNats-Last-Stream: 9\r\n\r\n"
+    );
+    let length = headers.len();
+    let request = format!(
+        "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nHPUB {inbox} {length} {length}\r\n{headers}\r\nPING\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"PONG\r\n") {
+        answer.push(soon(stream.read_u8()).await.unwrap());
     }
 }
 
@@ -282,6 +305,24 @@ async fn a_lost_connection_is_down_at_once_and_a_resync_follows() {
     assert!(words.starts_with("reconnected #2"), "{words}");
     let words = live(&mut source, &relay).await;
     assert!(words.ends_with("reconnected live"), "{words}");
+}
+
+#[tokio::test]
+async fn a_jump_in_the_deliveries_ends_the_session_and_a_resync_follows() {
+    let server = NatsServer::start().await.unwrap();
+    let relay = FakeRelay::new(&server).await;
+    let mut source = source(&server.url()).max_lag(PATIENT).build().unwrap();
+    live(&mut source, &relay).await;
+    relay.insert(1).await;
+    assert_eq!(word(&mut source).await, "#1");
+    let stream = relay.context.get_stream(STREAM).await.unwrap();
+    let consumer = stream.consumers().try_next().await.unwrap().unwrap();
+    let inbox = consumer.config.deliver_subject.unwrap();
+    idle_heartbeat(&server, &inbox, 8).await;
+    let error = down(&mut source).await;
+    assert_eq!(error.kind(), ErrorKind::Disconnected);
+    assert!(error.to_string().contains("7 messages"), "{error}");
+    assert_eq!(live(&mut source, &relay).await, "reconnected live");
 }
 
 #[tokio::test]
