@@ -135,6 +135,7 @@ impl Session {
         cx: &mut Context<'_>,
         until: Option<Instant>,
     ) -> Poll<Result<Arrivals>> {
+        let before = self.position;
         let mut arrivals = Arrivals::default();
         if self.failed.is_none() {
             self.poll_deliveries(cx, &mut arrivals);
@@ -144,8 +145,8 @@ impl Session {
                 self.failed = Some(refusal::lost(&self.settings));
             }
         }
-        let has_moved = std::mem::replace(&mut arrivals.position, self.position) != self.position;
-        if has_moved || !arrivals.is_empty() {
+        arrivals.position = self.position;
+        if self.position != before || !arrivals.is_empty() {
             return Poll::Ready(Ok(arrivals));
         }
         if let Some(error) = self.failed.take() {
@@ -156,7 +157,6 @@ impl Session {
 
     fn poll_deliveries(&mut self, cx: &mut Context<'_>, arrivals: &mut Arrivals) {
         let mut bytes = 0;
-        arrivals.position = self.position;
         while self.failed.is_none() && arrivals.messages.len() < BATCH && bytes < BATCH_BYTES {
             match self.deliveries.poll_next(cx) {
                 Poll::Ready(Some(message)) => {

@@ -318,7 +318,10 @@ async fn a_jump_in_the_deliveries_ends_the_session_and_a_resync_follows() {
     let stream = relay.context.get_stream(STREAM).await.unwrap();
     let consumer = stream.consumers().try_next().await.unwrap().unwrap();
     let inbox = consumer.config.deliver_subject.unwrap();
-    idle_heartbeat(&server, &inbox, 8).await;
+    // An event arrives together with the loss, and comes first.
+    relay.insert(2).await;
+    idle_heartbeat(&server, &inbox, 9).await;
+    assert_eq!(word(&mut source).await, "#2");
     let error = down(&mut source).await;
     assert_eq!(error.kind(), ErrorKind::Disconnected);
     assert!(error.to_string().contains("7 messages"), "{error}");
