@@ -336,12 +336,12 @@ fn ordered(settings: &Settings, inbox: String, position: u64) -> push::Config {
     }
 }
 
-/// Fails if the stream does not store all subjects of the prefix. A mirror stores those of its origin.
+/// Fails if the stream does not store all subjects of the prefix. A mirror stores those of its origin, with the same sequences. A
+/// stream that collects from others has sequences of its own, which heartbeats know nothing of.
 fn check_subjects(settings: &Settings, info: &stream::Info) -> Result<()> {
     let subjects = &info.config.subjects;
     let all = settings.prefix.all();
-    let is_mirror = info.config.mirror.is_some() || info.config.sources.is_some();
-    if is_mirror || subjects.iter().any(|subject| covers(subject, &all)) {
+    if info.config.mirror.is_some() || subjects.iter().any(|subject| covers(subject, &all)) {
         return Ok(());
     }
     Err(refusal::other_subjects(settings, subjects))
