@@ -7,7 +7,7 @@ use pgherald::Backoff;
 use pgherald::Operation;
 use pgherald_nats::contract::{EventSubject, Heartbeat, Prefix};
 use pgherald_nats::{NatsConfig, NatsSource, NatsSourceBuilder};
-use pgherald_testkit::nats::NatsServer;
+use pgherald_testkit::nats::{NatsCluster, NatsServer};
 
 /// The name of all streams of these tests.
 pub(crate) const STREAM: &str = "EVENTS";
@@ -23,14 +23,29 @@ pub(crate) struct FakeRelay {
 impl FakeRelay {
     /// A relay of a group with two slices, and its stream.
     pub(crate) async fn new(server: &NatsServer) -> Self {
-        let client = async_nats::connect(server.url()).await.unwrap();
-        let relay = Self {
+        let relay = Self::at(vec![server.url()]).await;
+        relay.create_stream().await;
+        relay
+    }
+
+    /// Like [`new`](Self::new), with three replicas of the stream.
+    pub(crate) async fn on_cluster(cluster: &NatsCluster) -> Self {
+        let relay = Self::at(cluster.urls()).await;
+        let config = stream::Config {
+            num_replicas: 3,
+            ..config(&relay.prefix)
+        };
+        relay.context.create_stream(config).await.unwrap();
+        relay
+    }
+
+    async fn at(urls: Vec<String>) -> Self {
+        let client = async_nats::connect(urls).await.unwrap();
+        Self {
             context: jetstream::new(client),
             prefix: Prefix::default(),
             slices: 2,
-        };
-        relay.create_stream().await;
-        relay
+        }
     }
 
     pub(crate) async fn create_stream(&self) {
@@ -58,8 +73,12 @@ impl FakeRelay {
     }
 
     pub(crate) async fn last_sequence(&self) -> u64 {
-        let stream = self.context.get_stream(STREAM).await.unwrap();
-        stream.cached_info().state.last_sequence
+        loop {
+            // A cluster may have no leader for a moment.
+            if let Ok(stream) = self.context.get_stream(STREAM).await {
+                return stream.cached_info().state.last_sequence;
+            }
+        }
     }
 
     /// Stores an event of the table `public.NAME`.
@@ -85,22 +104,27 @@ impl FakeRelay {
     }
 
     pub(crate) async fn store(&self, subject: &str, payload: &str) -> u64 {
-        let published = self
-            .context
-            .publish(subject.to_owned(), payload.to_owned().into())
-            .await;
-        published.unwrap().await.unwrap().sequence
+        loop {
+            let (subject, payload) = (subject.to_owned(), payload.to_owned());
+            let published = self.context.publish(subject, payload.into()).await;
+            if let Ok(stored) = published.unwrap().await {
+                return stored.sequence;
+            }
+        }
     }
 }
 
 pub(crate) async fn create_stream(context: &Context, prefix: &Prefix) {
-    let config = stream::Config {
+    context.create_stream(config(prefix)).await.unwrap();
+}
+
+fn config(prefix: &Prefix) -> stream::Config {
+    stream::Config {
         name: STREAM.to_owned(),
         subjects: vec![prefix.all()],
         allow_atomic_publish: true,
         ..stream::Config::default()
-    };
-    context.create_stream(config).await.unwrap();
+    }
 }
 
 /// A source on the server at a URL that retries quickly.

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use pgherald::{Error, ErrorKind, Operation, Signal, Source, TableName};
 use pgherald_nats::{NatsConfig, NatsSource};
 use pgherald_testkit::FaultProxy;
-use pgherald_testkit::nats::NatsServer;
+use pgherald_testkit::nats::{NatsCluster, NatsServer};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -70,6 +70,11 @@ async fn idle_heartbeat(server: &NatsServer, inbox: &str, delivered: u64) {
 
 /// Polls the source while heartbeats are sent, until it is live.
 async fn live(source: &mut NatsSource, relay: &FakeRelay) -> String {
+    live_with(source, relay, "live").await
+}
+
+/// Like [`live`], or until it emits something else.
+async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &str) -> String {
     let beats = async {
         loop {
             relay.beat().await;
@@ -78,7 +83,10 @@ async fn live(source: &mut NatsSource, relay: &FakeRelay) -> String {
     };
     let words = async {
         let mut words = Vec::new();
-        while words.last().is_none_or(|last| last != "live") {
+        while words
+            .last()
+            .is_none_or(|last| last != "live" && last != end)
+        {
             words.push(word(source).await);
         }
         words.join(" ")
@@ -350,6 +358,30 @@ async fn a_mirror_is_read_like_its_origin() {
     assert!(words.ends_with("live"), "{words}");
     relay.insert(2).await;
     assert_eq!(word(&mut source).await, "#2");
+}
+
+#[tokio::test]
+async fn a_source_is_live_again_after_each_server_of_a_cluster_was_killed() {
+    let cluster = NatsCluster::start().await.unwrap();
+    let relay = FakeRelay::on_cluster(&cluster).await;
+    let mut source = source(&cluster.urls().join(","))
+        .max_lag(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    live(&mut source, &relay).await;
+    for node in cluster.nodes() {
+        node.kill().await.unwrap();
+        cluster.wait_until_healthy().await.unwrap();
+        // Whether the source has noticed depends on where its connection and its consumer were.
+        relay.insert(1).await;
+        let words = live_with(&mut source, &relay, "#1").await;
+        assert!(
+            words.contains("#1") || words.contains("reconnected"),
+            "{words}"
+        );
+        node.start_again().await.unwrap();
+        cluster.wait_until_healthy().await.unwrap();
+    }
 }
 
 #[tokio::test]
