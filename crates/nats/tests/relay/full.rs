@@ -1,0 +1,36 @@
+//! Streams that have no room.
+
+use pgherald_nats::StreamOptions;
+
+use crate::support::{Scene, local, options};
+
+#[tokio::test]
+async fn full_stream_stops_the_relay_until_it_has_room() {
+    local(async {
+        let scene = Scene::new().await;
+        let create = StreamOptions::new().max_messages(50).refuse_new();
+        let relay = scene.relay(options("fleet").create(create));
+        scene.write(1..=100).await;
+        relay.until_degraded("is full").await;
+        let report = relay.handle.report().consumer;
+        assert!(report.destination_error.unwrap().contains("is full"));
+        assert_eq!(
+            (report.parked, report.dead_letters, report.errors),
+            (0, 0, 0)
+        );
+        let mut stream = scene.stream().await;
+        let mut config = stream.info().await.unwrap().config.clone();
+        config.max_messages = -1;
+        scene.jetstream().await.update_stream(config).await.unwrap();
+        scene.until_relayed().await;
+        relay
+            .until("live", |handle| handle.health().borrow().is_live())
+            .await;
+        relay
+            .until("no error", |handle| {
+                handle.report().consumer.destination_error.is_none()
+            })
+            .await;
+    })
+    .await;
+}
