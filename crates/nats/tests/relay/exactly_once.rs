@@ -18,7 +18,7 @@ use pgherald_nats::contract::headers;
 use pgherald_testkit::nats::{NatsCluster, NatsServer};
 use pgherald_testkit::{FaultProxy, Postgres};
 
-use crate::process::Process;
+use crate::process::{Process, REQUEST};
 use crate::support::{LIMIT, STREAM, Stored, connect, local, prepare, stored};
 
 const LEASE: Duration = Duration::from_millis(800);
@@ -61,8 +61,8 @@ enum Fault {
     CrashPostgres,
     KillNats,
     CutNats,
-    /// Batches arrive, and acknowledgements do not.
-    DeafenNats,
+    /// Batches are stored after the relay has stopped waiting for their acknowledgement.
+    DelayNats,
     CutPostgres,
 }
 
@@ -72,7 +72,7 @@ const FAULTS: [Fault; 7] = [
     Fault::CrashPostgres,
     Fault::KillNats,
     Fault::CutNats,
-    Fault::DeafenNats,
+    Fault::DelayNats,
     Fault::CutPostgres,
 ];
 
@@ -95,9 +95,9 @@ impl Nats {
 
     async fn context(&self) -> jetstream::Context {
         let urls = self.servers().iter().map(NatsServer::url);
-        let urls: Vec<String> = urls.collect();
+        let urls: Vec<async_nats::ServerAddr> = urls.map(|url| url.parse().unwrap()).collect();
         let client = async_nats::ConnectOptions::new().retry_on_initial_connect();
-        jetstream::new(client.connect(urls.join(",")).await.unwrap())
+        jetstream::new(client.connect(urls).await.unwrap())
     }
 
     async fn kill_one(&self, random: &mut Rng) {
@@ -166,9 +166,12 @@ impl Stage {
             }
             Fault::KillNats => self.nats.kill_one(random).await,
             Fault::CutNats => relay.nats.iter().for_each(FaultProxy::cut),
-            Fault::DeafenNats => {
-                relay.nats.iter().for_each(FaultProxy::deafen);
-                tokio::time::sleep(span * 4).await;
+            Fault::DelayNats => {
+                relay
+                    .nats
+                    .iter()
+                    .for_each(|proxy| proxy.delay(REQUEST + span));
+                tokio::time::sleep(REQUEST * 2).await;
                 relay.nats.iter().for_each(FaultProxy::resume);
             }
             Fault::CutPostgres => relay.postgres.cut(),
@@ -264,7 +267,7 @@ fn compare(outbox: &BTreeMap<i64, Row>, stored: &[Stored]) -> Vec<String> {
         let header = |name| one.headers.get(name).unwrap().as_str().to_owned();
         let found = (header(headers::TRANSACTION), header(headers::RECORDED));
         let is_it = found == (row.xid.clone(), row.recorded_us.to_string())
-            && one.payload.contains(&format!("\"keys\":{}", row.key));
+            && one.payload.contains(&format!("\"keys\":[{}]", row.key));
         if !is_it {
             wrong.push(format!(
                 "event {id} at {} is another one: {one:?}, {row:?}",
@@ -348,8 +351,10 @@ async fn run(size: Size, nats: Nats) {
             stage.random.shuffle(&mut round);
         }
         let share = size.events / WRITERS * (number as u64 + 1) / size.faults as u64;
+        tokio::time::sleep(Duration::from_millis(stage.random.u64(50..400))).await;
+        // The fault happens while these are on their way.
         allowed.set(share);
-        tokio::time::sleep(Duration::from_millis(stage.random.u64(100..700))).await;
+        tokio::time::sleep(Duration::from_millis(stage.random.u64(0..100))).await;
         let fault = round.pop().unwrap();
         println!("fault {number}: {fault:?}");
         stage.happens(fault).await;

@@ -12,8 +12,13 @@ async fn full_stream_stops_the_relay_until_it_has_room() {
         let relay = scene.relay(options("fleet").create(create));
         scene.write(1..=100).await;
         relay.until_degraded("is full").await;
+        relay
+            .until("the error", |handle| {
+                let error = handle.report().consumer.destination_error;
+                error.is_some_and(|error| error.contains("is full"))
+            })
+            .await;
         let report = relay.handle.report().consumer;
-        assert!(report.destination_error.unwrap().contains("is full"));
         assert_eq!(
             (report.parked, report.dead_letters, report.errors),
             (0, 0, 0)

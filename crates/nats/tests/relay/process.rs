@@ -12,6 +12,9 @@ use crate::support::{STREAM, nats};
 
 const ENV: &str = "PGHERALD_TEST_RELAY";
 
+/// How long a relay waits for the answer to a request.
+pub(crate) const REQUEST: Duration = Duration::from_millis(800);
+
 /// A relay that is killed when this is dropped.
 pub(crate) struct Process {
     arguments: String,
@@ -107,7 +110,7 @@ async fn serve(arguments: &str) {
         .lease(Duration::from_millis(lease))
         .from_beginning()
         .slices(8);
-    let nats = nats(servers).only_these_servers();
+    let nats = nats(servers).only_these_servers().request_timeout(REQUEST);
     let (_handle, relay) = Relay::new(database, nats, options).unwrap();
     relay.run().await;
 }

@@ -502,12 +502,12 @@ impl<D: Destination> Work for Relays<D> {
     }
 
     fn publish(&mut self, ledger: &Ledger) {
+        self.shared.report().destination_error = self.problem.as_ref().map(Error::chain);
         let now = Instant::now();
         if self.observed_at.is_some_and(|at| now < at + OBSERVE) {
             return;
         }
         self.observed_at = Some(now);
-        self.shared.report().destination_error = self.problem.as_ref().map(Error::chain);
         let opened = self.slices.iter().filter(|(slice, relay)| {
             let is_open = !matches!(relay.state, State::Opening | State::Unopened(_));
             is_open && ledger.slices.is_current(**slice, relay.epoch)
