@@ -22,6 +22,8 @@ use crate::process::{Process, REQUEST};
 use crate::support::{LIMIT, STREAM, Stored, connect, local, prepare, stored};
 
 const LEASE: Duration = Duration::from_millis(800);
+/// Longer than a lease and the time until others have taken the slices over.
+const LATE: Duration = Duration::from_millis(3_000);
 const WRITERS: u64 = 4;
 const RELAYS: usize = 3;
 
@@ -42,7 +44,7 @@ impl Size {
         let size = Self {
             events: number("PGHERALD_RELAY_EVENTS", 10_000),
             keys: number("PGHERALD_RELAY_KEYS", 200).try_into().unwrap(),
-            faults: number("PGHERALD_RELAY_FAULTS", 14).try_into().unwrap(),
+            faults: number("PGHERALD_RELAY_FAULTS", 16).try_into().unwrap(),
             seed: number("PGHERALD_RELAY_SEED", fastrand::u64(..)),
         };
         println!(
@@ -58,6 +60,8 @@ enum Fault {
     KillRelay,
     /// For longer than its lease.
     SuspendRelay,
+    /// Batches of a suspended relay arrive after others have taken its slices over.
+    LateBatches,
     CrashPostgres,
     KillNats,
     CutNats,
@@ -66,9 +70,10 @@ enum Fault {
     CutPostgres,
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 8] = [
     Fault::KillRelay,
     Fault::SuspendRelay,
+    Fault::LateBatches,
     Fault::CrashPostgres,
     Fault::KillNats,
     Fault::CutNats,
@@ -148,16 +153,31 @@ struct Stage {
 }
 
 impl Stage {
-    async fn happens(&mut self, fault: Fault) {
+    /// Prepares a fault of a relay, before events are written.
+    fn prepare(&mut self, fault: Fault) -> usize {
+        let index = self.random.usize(..RELAYS);
+        if fault == Fault::LateBatches {
+            let nats = &self.relays[index].nats;
+            nats.iter().for_each(|proxy| proxy.delay(LATE));
+        }
+        index
+    }
+
+    async fn happens(&mut self, fault: Fault, index: usize) {
         let random = &mut self.random;
         let span = Duration::from_millis(random.u64(50..600));
-        let index = random.usize(..RELAYS);
         let relay = &mut self.relays[index];
         match fault {
             Fault::KillRelay => relay.process.restart(),
             Fault::SuspendRelay => {
                 relay.process.suspend();
                 tokio::time::sleep(LEASE * 2 + span).await;
+                relay.process.resume();
+            }
+            Fault::LateBatches => {
+                relay.process.suspend();
+                tokio::time::sleep(LATE + span).await;
+                relay.nats.iter().for_each(FaultProxy::resume);
                 relay.process.resume();
             }
             Fault::CrashPostgres => {
@@ -193,23 +213,24 @@ async fn write(url: String, mut random: Rng, keys: i32, target: u64, allowed: Rc
             while written >= allowed.get() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            let rows = random.i32(1..=20);
-            let ids: Vec<String> = (0..rows)
-                .map(|_| random.i32(1..=keys).to_string())
+            let mut ids: Vec<i32> = (0..random.i32(1..=20))
+                .map(|_| random.i32(1..=keys))
                 .collect();
-            let end = if random.u8(..) < 20 {
-                "ROLLBACK"
-            } else {
-                "COMMIT"
+            ids.sort_unstable();
+            ids.dedup();
+            let (end, events) = match random.u8(..) < 20 {
+                true => ("ROLLBACK", 0),
+                false => ("COMMIT", ids.len() as u64),
             };
+            let ids: Vec<String> = ids.iter().map(i32::to_string).collect();
             // In one order, so that writers do not block each other for ever.
             let sql = format!(
-                "BEGIN; INSERT INTO jobs SELECT DISTINCT i, 1 FROM unnest(ARRAY[{}]) AS i ORDER BY i
+                "BEGIN; INSERT INTO jobs SELECT i, 1 FROM unnest(ARRAY[{}]) AS i ORDER BY i
                  ON CONFLICT (id) DO UPDATE SET value = jobs.value + 1; {end}",
                 ids.join(", ")
             );
             match client.batch_execute(&sql).await {
-                Ok(()) => written += rows.unsigned_abs() as u64,
+                Ok(()) => written += events,
                 Err(_) if client.is_closed() => continue 'connections,
                 Err(_) => _ = client.batch_execute("ROLLBACK").await,
             }
@@ -352,12 +373,13 @@ async fn run(size: Size, nats: Nats) {
         }
         let share = size.events / WRITERS * (number as u64 + 1) / size.faults as u64;
         tokio::time::sleep(Duration::from_millis(stage.random.u64(50..400))).await;
+        let fault = round.pop().unwrap();
+        let index = stage.prepare(fault);
         // The fault happens while these are on their way.
         allowed.set(share);
         tokio::time::sleep(Duration::from_millis(stage.random.u64(0..100))).await;
-        let fault = round.pop().unwrap();
         println!("fault {number}: {fault:?}");
-        stage.happens(fault).await;
+        stage.happens(fault, index).await;
     }
     allowed.set(u64::MAX);
     for writer in writers {
