@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - [`Relay`] stores events in a stream; [`RelayActor`] runs it on an arbiter.
+//! - [`telemetry`] names the metrics.
 //! - [`contract`] describes subjects, headers, payloads and heartbeats.
 //! - [`NatsConfig`] has the servers and the credentials.
 #![doc = "\n\n"]
@@ -15,6 +16,7 @@
 mod config;
 pub mod contract;
 mod relay;
+pub mod telemetry;
 
 pub use config::NatsConfig;
 pub use relay::{Relay, RelayActor, RelayHandle, RelayOptions, RelayReport, StreamOptions};

@@ -4,8 +4,8 @@
 //! proxies, share the slices. The stream's duplicate window is 100 ms, so message ids would deduplicate nothing. In the end, the
 //! stream is compared with the outbox, message by message.
 //!
-//! The size is small by default. `PGHERALD_RELAY_EVENTS=100000 PGHERALD_RELAY_KEYS=1000 PGHERALD_RELAY_FAULTS=60` is the full one.
-//! `PGHERALD_RELAY_SEED` repeats a run.
+//! The size is small by default. `PGHERALD_EVENTS=100000 PGHERALD_KEYS=1000 PGHERALD_FAULTS=60` is the full one.
+//! `PGHERALD_SEED` repeats a run.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
@@ -42,13 +42,13 @@ impl Size {
             Err(_) => default,
         };
         let size = Self {
-            events: number("PGHERALD_RELAY_EVENTS", 10_000),
-            keys: number("PGHERALD_RELAY_KEYS", 200).try_into().unwrap(),
-            faults: number("PGHERALD_RELAY_FAULTS", 16).try_into().unwrap(),
-            seed: number("PGHERALD_RELAY_SEED", fastrand::u64(..)),
+            events: number("PGHERALD_EVENTS", 10_000),
+            keys: number("PGHERALD_KEYS", 200).try_into().unwrap(),
+            faults: number("PGHERALD_FAULTS", 16).try_into().unwrap(),
+            seed: number("PGHERALD_SEED", fastrand::u64(..)),
         };
         println!(
-            "PGHERALD_RELAY_SEED={} ({} events, {} faults)",
+            "PGHERALD_SEED={} ({} events, {} faults)",
             size.seed, size.events, size.faults
         );
         size

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use pgherald_testkit::FaultProxy;
 
-use crate::support::{Scene, events, local, nats, options};
+use crate::support::{LIMIT, Scene, events, local, nats, options};
 
-/// A relay that is cut off from both sides for longer than its lease finds its slices taken over, and is refused.
 #[tokio::test]
 async fn stalled_relay_is_refused_by_the_stream_after_another_one_took_over() {
     local(async {
@@ -14,16 +13,15 @@ async fn stalled_relay_is_refused_by_the_stream_after_another_one_took_over() {
         let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
             .await
             .unwrap();
-        let stalled = scene.relay_at(
-            nats(&proxy.url(&scene.nats.url())).only_these_servers(),
-            options("fleet"),
-        );
+        // Its batches stay in flight.
+        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let stalled = scene.relay_at(config.request_timeout(LIMIT), options("fleet"));
         stalled
             .until("slices", |handle| handle.report().consumer.slices == 4)
             .await;
         scene.write(1..=20).await;
         scene.until_relayed().await;
-        // The batches of the first relay wait in the proxy. Its lease goes on, so another group's epoch is raised by hand.
+        // The batches of the first relay wait in the proxy. It still renews its lease, so its slices are taken away by hand.
         proxy.stall();
         scene.write(1..=20).await;
         stalled
@@ -34,8 +32,7 @@ async fn stalled_relay_is_refused_by_the_stream_after_another_one_took_over() {
         scene
             .run(
                 "UPDATE pgherald.consumer_slice SET node = NULL, epoch = epoch + 1;
-                 UPDATE pgherald.consumer_cursor SET epoch = epoch + 1, generation = 0;
-                 UPDATE pgherald.consumer_group SET is_paused = false",
+                 UPDATE pgherald.consumer_cursor SET epoch = epoch + 1, generation = 0",
             )
             .await;
         let other = scene.relay(options("fleet"));
@@ -49,6 +46,11 @@ async fn stalled_relay_is_refused_by_the_stream_after_another_one_took_over() {
         scene.write(1..=20).await;
         let stored = scene.until_relayed().await;
         assert_eq!(events(&stored).len(), 60);
+        assert!(
+            stalled.handle.report().fenced > 0,
+            "{:?}",
+            stalled.handle.report()
+        );
     })
     .await;
 }

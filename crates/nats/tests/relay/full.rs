@@ -1,8 +1,9 @@
 //! Streams that have no room.
 
+use pgherald_core::group::Group;
 use pgherald_nats::StreamOptions;
 
-use crate::support::{Scene, local, options};
+use crate::support::{LIMIT, Scene, local, options};
 
 #[tokio::test]
 async fn full_stream_stops_the_relay_until_it_has_room() {
@@ -23,6 +24,18 @@ async fn full_stream_stops_the_relay_until_it_has_room() {
             (report.parked, report.dead_letters, report.errors),
             (0, 0, 0)
         );
+        let mut status = Group::new(&scene.client, "fleet").status().await.unwrap();
+        let started = tokio::time::Instant::now();
+        while !status
+            .destination_error
+            .as_ref()
+            .is_some_and(|error| error.contains("is full"))
+        {
+            assert!(started.elapsed() < LIMIT, "{status:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            status = Group::new(&scene.client, "fleet").status().await.unwrap();
+        }
+        assert!(status.destination.unwrap().contains("CHANGES"));
         let mut stream = scene.stream().await;
         let mut config = stream.info().await.unwrap().config.clone();
         config.max_messages = -1;

@@ -8,7 +8,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "tests may panic"
+    clippy::large_futures,
+    reason = "tests may panic, and each has one future"
 )]
 
 mod bad_input;
