@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - [`Relay`] stores events in a stream; [`RelayActor`] runs it on an arbiter.
+//! - [`telemetry`] names the metrics.
 //! - [`contract`] describes subjects, headers, payloads and heartbeats.
 //! - [`NatsSource`] reads what a relay has stored, for caches and handlers on machines without access to the database.
 //! - [`NatsConfig`] has the servers and the credentials.
@@ -17,6 +18,7 @@ mod config;
 pub mod contract;
 mod relay;
 mod source;
+pub mod telemetry;
 
 pub use config::NatsConfig;
 pub use relay::{Relay, RelayActor, RelayHandle, RelayOptions, RelayReport, StreamOptions};

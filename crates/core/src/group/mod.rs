@@ -54,6 +54,10 @@
 //! the database refuses to store the progress of a slice, for example because of a constraint or a trigger, only that slice is held
 //! up; see [`held_up`](ConsumerReport::held_up).
 //!
+//! **Relays.** A relay is a group whose consumers store each event at a destination instead of running a handler; the crate
+//! `pgherald-nats` has one for NATS JetStream. The position of a slice is stored with the events, so each event is stored exactly
+//! once, and the cursor in the database follows behind. Failures of the destination cost no attempts: events wait.
+//!
 //! Limits:
 //! - A consumer needs two connections: one for pages and acknowledgements, one for the lease. Consumers of one process can
 //!   [share](Connections) them. A transactional consumer needs one more for each concurrent attempt. They must be direct, because

@@ -89,6 +89,10 @@ pub struct GroupStatus {
     pub unreadable_slices: Vec<i32>,
     /// The error of the latest failed attempt, among those of parked events and dead letters.
     pub last_error: Option<String>,
+    /// For a relay: where it stores events.
+    pub destination: Option<String>,
+    /// For a relay: why one of its consumers stores nothing at present, as of the last renewal of its lease.
+    pub destination_error: Option<String>,
 }
 
 impl GroupStatus {
@@ -228,5 +232,7 @@ fn status(row: &Row) -> Result<GroupStatus> {
         dead_recently: get(row, "dead_recently")?,
         unreadable_slices: get(row, "unreadable_slices")?,
         last_error: get(row, "last_error")?,
+        destination: get(row, "destination")?,
+        destination_error: get(row, "destination_error")?,
     })
 }

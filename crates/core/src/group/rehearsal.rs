@@ -56,7 +56,7 @@ async fn consume(client: &Arc<Client>) -> Result<()> {
     let mut reader = OutboxReader::new(Arc::clone(client));
     store::open(client, &mut reader, &options).await?;
     store::join(client, &options, number).await?;
-    store::renew(client, &options, number).await?;
+    store::renew(client, &options, number, None).await?;
     let claimed = store::claim(client, group, number, 1, &[]).await?;
     let Some(Claimed {
         slice,

@@ -139,11 +139,16 @@ pub(super) async fn leave(client: &Client, group: &str, node: i64) -> Result<()>
 }
 
 /// Renews the lease. Returns `false` if another node has deleted this one, because its lease had expired.
-pub(super) async fn renew(client: &Client, options: &DurableOptions, node: i64) -> Result<bool> {
+pub(super) async fn renew(
+    client: &Client,
+    options: &DurableOptions,
+    node: i64,
+    problem: Option<&str>,
+) -> Result<bool> {
     let lease = options.lease.as_secs_f64();
     let sql = include_str!("sql/renew.sql");
     let group = &*options.group;
-    let renewed = execute(client, sql, &[&group, &node, &lease]).await?;
+    let renewed = execute(client, sql, &[&group, &node, &lease, &problem]).await?;
     Ok(renewed > 0)
 }
 

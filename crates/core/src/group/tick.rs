@@ -24,6 +24,8 @@ pub(super) struct NodeState {
     pub(super) expired: Vec<Lease>,
     /// The revision of the group up to which the node knows the changes of its parked events.
     pub(super) revision: Option<i64>,
+    /// Why a relay stores nothing at present.
+    pub(super) problem: Option<String>,
 }
 
 /// The result of a tick.
@@ -57,7 +59,7 @@ pub(super) async fn tick(
     let (group, number) = (&*options.group, node.node);
     if !node.has_joined {
         store::join(&client, options, number).await?;
-    } else if !store::renew(&client, options, number).await? {
+    } else if !store::renew(&client, options, number, node.problem.as_deref()).await? {
         return Ok(Tick::Removed);
     }
     let removed = store::remove_expired(&client, group, &node.expired).await?;

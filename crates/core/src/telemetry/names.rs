@@ -105,20 +105,6 @@ the program requested it by a shutdown with a deadline.";
         "Rows of tables in these slices with an event that waits for another attempt";
     GROUP_HELD_UP_SLICES = "pgherald_group_held_up_slices", Gauge, "slices", ["group"],
         "Slices whose progress the database refuses to store";
-    RELAY_BATCHES = "pgherald_relay_batches_total", Counter, "batches", ["group", "result"],
-        "Batches that relays of this process sent",
-        "`result` is `stored`; `fenced` (refused, because another relay has stored events of the slice); `refused` (for another reason:
-the batch is sent again); or `unknown` (not answered: the relay looks whether it is stored).";
-    RELAY_EVENTS = "pgherald_relay_events_total", Counter, "events", ["group"],
-        "Events that relays of this process stored";
-    RELAY_RESYNCS = "pgherald_relay_resyncs_total", Counter, "resyncs", ["group", "reason"],
-        "Resyncs that relays of this process stored: changes may be missing at the destination",
-        "`reason` is a [label](crate::ResyncReason::label); `destination_lost` (the destination had lost messages), `restored` (the
-database was put back to an earlier state), `undecodable` or `too_large`.";
-    RELAY_TRUNCATED_EVENTS = "pgherald_relay_truncated_events_total", Counter, "events", ["group"],
-        "Events that relays of this process stored without columns, because they were too large for the server";
-    RELAY_LAG_SECONDS = "pgherald_relay_lag_seconds", Gauge, "seconds", ["group"],
-        "Age of the oldest change that may not be stored yet, among the slices of relays of this process";
     GROUP_LAG_EVENTS = "pgherald_group_lag_events", Gauge, "events", ["group"],
         "Events of the outbox that a group has not read",
         "Covers all consumers of the group, as do the following metrics up to `GROUP_STATUS_TIMESTAMP_SECONDS`. Recorded by

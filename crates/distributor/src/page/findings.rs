@@ -181,6 +181,15 @@ fn group(status: &GroupStatus, problem: Problem) -> Finding {
             ),
             "correct the cause of the failures",
         ),
+        Problem::Destination => (
+            format!(
+                "nothing is stored in {}: {}; {}",
+                status.destination.as_deref().unwrap_or("its destination"),
+                short(status.destination_error.as_deref().unwrap_or("-")),
+                behind()
+            ),
+            "correct the cause that the error names: the relay continues by itself",
+        ),
         Problem::Failing => {
             let text = format!(
                 "{} ({} parked){}",

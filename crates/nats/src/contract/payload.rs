@@ -9,7 +9,7 @@ use pgherald_core::Event;
 /// # Errors
 /// If the columns are no JSON.
 pub(crate) fn event(event: &Event) -> serde_json::Result<String> {
-    event.to_payload_of(None).map(wrapped)
+    event.to_payload_of(None).map(|payload| wrapped(&payload))
 }
 
 /// The payload of an event that is too large with its columns.
@@ -17,10 +17,10 @@ pub(crate) fn event(event: &Event) -> serde_json::Result<String> {
 /// # Errors
 /// As [`event`].
 pub(crate) fn event_without_columns(event: &Event) -> serde_json::Result<String> {
-    event.to_bare_payload().map(wrapped)
+    event.to_bare_payload().map(|payload| wrapped(&payload))
 }
 
-fn wrapped(payload: String) -> String {
+fn wrapped(payload: &str) -> String {
     format!(r#"{{"type":"event","event":{payload}}}"#)
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use jetstream_extra::batch_publish::{BatchPublishError, BatchPublishErrorKind, BatchPublishExt};
 use pgherald_core::__private::host::errors;
 use pgherald_core::__private::host::group::{
-    Batch, Destination, Identity, Last, Message, Outcome, SliceState,
+    Batch, Destination, Identity, Last, Outcome, SliceState,
 };
 use pgherald_core::{Error, ErrorKind, Result};
 
@@ -122,12 +122,7 @@ impl Destination for JetStream {
         async move {
             let outcome = store(&connector, &metrics, &batch).await;
             match &outcome {
-                Outcome::Stored(_) => {
-                    metrics.batch(&metrics.stored, "stored");
-                    let events = batch.messages.iter();
-                    let events = events.filter(|message| matches!(message, Message::Event { .. }));
-                    metrics.events(events.count());
-                }
+                Outcome::Stored(_) => metrics.batch(&metrics.stored, "stored"),
                 Outcome::Fenced => metrics.batch(&metrics.fenced, "fenced"),
                 Outcome::Refused(_) => metrics.batch(&metrics.refused, "refused"),
                 Outcome::Unknown(_) => metrics.batch(&metrics.unknown, "unknown"),
@@ -147,19 +142,26 @@ async fn store(connector: &Connector, metrics: &Metrics, batch: &Batch) -> Outco
         Ok(session) => session,
         Err(error) => return Outcome::Refused(error),
     };
-    let mut messages = build(batch, &connector.options.prefix, &session, metrics);
-    let Some(last) = messages.pop() else {
+    let mut built = build(batch, &connector.options.prefix, &session);
+    let Some(last) = built.messages.pop() else {
         return Outcome::Refused(errors::bad_nats("a batch without messages".to_owned()));
     };
     // One round trip: the outcome of the whole batch is the answer to the last message.
     let mut publish = session.context.batch_publish().ack_first(false).build();
-    for message in messages {
+    for message in built.messages {
         if let Err(cause) = publish.add_message(message).await {
             return concluded(connector, cause);
         }
     }
     match publish.commit_message(last).await {
-        Ok(stored) => Outcome::Stored(stored.sequence),
+        Ok(stored) => {
+            metrics.events(built.events);
+            metrics.truncated(built.truncated);
+            for reason in built.resyncs {
+                metrics.resync(reason);
+            }
+            Outcome::Stored(stored.sequence)
+        }
         Err(cause) => concluded(connector, cause),
     }
 }

@@ -6,28 +6,33 @@ use pgherald_core::__private::host::group::{Batch, Identity, Mark, Message};
 use pgherald_core::__private::host::message::Scope;
 use pgherald_core::Event;
 
-use super::metrics::Metrics;
 use super::session::Session;
 use crate::contract::{EventSubject, Prefix, headers, payload};
 
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 const EXPECTED_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
+/// The messages of a batch, and what is counted once they are stored.
+#[derive(Default)]
+pub(super) struct Built {
+    pub(super) messages: Vec<OutboundMessage>,
+    /// Events, with or without columns.
+    pub(super) events: usize,
+    /// Events without columns.
+    pub(super) truncated: usize,
+    /// The reasons of resyncs.
+    pub(super) resyncs: Vec<&'static str>,
+}
+
 /// Builds the messages of a batch. The first one has the expectation, and the last one the position.
-pub(super) fn build(
-    batch: &Batch,
-    prefix: &Prefix,
-    session: &Session,
-    metrics: &Metrics,
-) -> Vec<OutboundMessage> {
+pub(super) fn build(batch: &Batch, prefix: &Prefix, session: &Session) -> Built {
     let slice = u16::try_from(batch.slice).unwrap_or(u16::MAX);
-    let builder = Builder {
+    let mut builder = Builder {
         slice,
         prefix,
         session,
-        metrics,
+        built: Built::default(),
     };
-    let mut all = Vec::with_capacity(batch.messages.len());
     let last = batch.messages.len().saturating_sub(1);
     for (index, message) in batch.messages.iter().enumerate() {
         let mut headers = HeaderMap::new();
@@ -38,20 +43,21 @@ pub(super) fn build(
         if index == last {
             mark(&mut headers, &batch.mark);
         }
-        all.push(builder.message(message, headers));
+        let message = builder.message(message, headers);
+        builder.built.messages.push(message);
     }
-    all
+    builder.built
 }
 
 struct Builder<'a> {
     slice: u16,
     prefix: &'a Prefix,
     session: &'a Session,
-    metrics: &'a Metrics,
+    built: Built,
 }
 
 impl Builder<'_> {
-    fn message(&self, message: &Message, headers: HeaderMap) -> OutboundMessage {
+    fn message(&mut self, message: &Message, headers: HeaderMap) -> OutboundMessage {
         match message {
             Message::Event {
                 event,
@@ -80,8 +86,13 @@ impl Builder<'_> {
         }
     }
 
-    fn resync(&self, reason: &str, scope: Scope<'_>, headers: HeaderMap) -> OutboundMessage {
-        self.metrics.resync(reason);
+    fn resync(
+        &mut self,
+        reason: &'static str,
+        scope: Scope<'_>,
+        headers: HeaderMap,
+    ) -> OutboundMessage {
+        self.built.resyncs.push(reason);
         outbound(
             self.prefix.control(self.slice),
             payload::resync(&[reason], scope),
@@ -90,7 +101,7 @@ impl Builder<'_> {
     }
 
     fn event(
-        &self,
+        &mut self,
         event: &Event,
         identity: &Identity,
         hash: i32,
@@ -102,17 +113,21 @@ impl Builder<'_> {
         describe(&mut headers, identity, hash);
         let limit = self.session.max_payload(&headers);
         match payload::event(event) {
-            Ok(json) if json.len() <= limit => return outbound(subject, json, headers),
+            Ok(json) if json.len() <= limit => {
+                self.built.events += 1;
+                return outbound(subject, json, headers);
+            }
             Ok(_) => {}
             // The outbox has only columns that are JSON.
             Err(error) => {
-                tracing::error!(id = identity.id, error = %error, "columns that are no JSON")
+                tracing::error!(id = identity.id, error = %error, "columns that are no JSON");
             }
         }
         if let Ok(json) = payload::event_without_columns(event)
             && json.len() <= limit
         {
-            self.metrics.truncated();
+            self.built.truncated += 1;
+            self.built.events += 1;
             headers.insert(headers::TRUNCATED, "columns");
             return outbound(subject, json, headers);
         }

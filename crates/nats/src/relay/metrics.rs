@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use pgherald_core::__private::host::telemetry::{
+use crate::telemetry::{
     RELAY_BATCHES, RELAY_EVENTS, RELAY_LAG_SECONDS, RELAY_RESYNCS, RELAY_TRUNCATED_EVENTS,
 };
 
@@ -52,9 +52,11 @@ impl Metrics {
         metrics::counter!(RELAY_RESYNCS, "group" => group, "reason" => reason).increment(1);
     }
 
-    pub(super) fn truncated(&self) {
-        self.truncated.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!(RELAY_TRUNCATED_EVENTS, "group" => self.group.to_string()).increment(1);
+    pub(super) fn truncated(&self, count: usize) {
+        let count = count as u64;
+        self.truncated.fetch_add(count, Ordering::Relaxed);
+        metrics::counter!(RELAY_TRUNCATED_EVENTS, "group" => self.group.to_string())
+            .increment(count);
     }
 
     pub(super) fn lag(&self, lag: Duration) {

@@ -162,9 +162,9 @@ pub struct RelayReport {
     pub refused: u64,
     /// Batches that were not answered. The relay has looked whether they are stored.
     pub unknown: u64,
-    /// Resyncs that were sent.
+    /// Resyncs that were stored.
     pub resyncs: u64,
-    /// Events that were sent without columns, because they were too large for the server.
+    /// Events that were stored without columns, because they were too large for the server.
     pub truncated: u64,
 }
 

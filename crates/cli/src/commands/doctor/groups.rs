@@ -114,6 +114,16 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
             let fix = format!("correct the cause of the failures: pgherald parked list {option}");
             (text, fix)
         }
+        Problem::Destination => {
+            let text = format!(
+                "nothing is stored in {}: {}; {}",
+                group.destination.as_deref().unwrap_or("its destination"),
+                words::shortened_error(group.destination_error.as_deref().unwrap_or("-"), 200),
+                behind(group)
+            );
+            let fix = "correct the cause that the error names: the relay continues by itself";
+            (text, fix.to_owned())
+        }
         Problem::Failing => {
             let fix = format!(
                 "correct the cause that the error names: running consumers retry by themselves; or at once: pgherald parked retry \

@@ -24,8 +24,9 @@ impl<W: Work> Engine<W> {
             requests.confirm();
         }
         if !requests.is_ticking()
-            && let Some(state) = self.membership.due_tick(now, &ledger.slices)
+            && let Some(mut state) = self.membership.due_tick(now, &ledger.slices)
         {
+            state.problem = self.attempts.problem();
             self.acknowledger.tick_began(requests.settling());
             requests.tick(state);
             if !requests.is_trimming() && self.membership.is_trim_due(now) {

@@ -140,11 +140,13 @@ impl<D: Destination> Relays<D> {
 
     /// Drops slices that the node has lost.
     fn forget_lost(&mut self, ledger: &Ledger) {
-        let is_lost = |slice: &i32, relay: &Relay| !ledger.slices.is_current(*slice, relay.epoch);
-        let lost = self
-            .slices
-            .extract_if(.., |slice, relay| is_lost(slice, relay));
-        let lost: Vec<Relay> = lost.map(|(_, relay)| relay).collect();
+        let relays = self.slices.iter();
+        let lost = relays.filter(|(slice, relay)| !ledger.slices.is_current(**slice, relay.epoch));
+        let lost: Vec<i32> = lost.map(|(slice, _)| *slice).collect();
+        let lost: Vec<Relay> = lost
+            .iter()
+            .filter_map(|slice| self.slices.remove(slice))
+            .collect();
         for relay in lost {
             let jobs = relay.queue.iter().chain(&relay.parked);
             self.bytes = self
@@ -443,10 +445,10 @@ impl<D: Destination> Work for Relays<D> {
         }
         match outcome {
             Outcome::Stored(sequence) => {
-                self.stored((slice, epoch), jobs, sequence, ledger, commands)
+                self.stored((slice, epoch), jobs, sequence, ledger, commands);
             }
             Outcome::Refused(error) => {
-                self.refused(slice, jobs, announcement, error, now, commands)
+                self.refused(slice, jobs, announcement, error, now, commands);
             }
             Outcome::Fenced => {
                 self.drop_jobs(&jobs);
@@ -492,6 +494,11 @@ impl<D: Destination> Work for Relays<D> {
         self.problem.is_some()
     }
 
+    fn problem(&self) -> Option<String> {
+        let storable = |error: &Error| error.chain().replace('\0', " ");
+        self.problem.as_ref().map(storable)
+    }
+
     fn alarm(&self) -> Option<Instant> {
         let times = self.slices.values().filter_map(|relay| match relay.state {
             State::Unopened(at) if self.link.is_some() => Some(at),
@@ -502,12 +509,12 @@ impl<D: Destination> Work for Relays<D> {
     }
 
     fn publish(&mut self, ledger: &Ledger) {
+        self.shared.report().destination_error = self.problem.as_ref().map(Error::chain);
         let now = Instant::now();
         if self.observed_at.is_some_and(|at| now < at + OBSERVE) {
             return;
         }
         self.observed_at = Some(now);
-        self.shared.report().destination_error = self.problem.as_ref().map(Error::chain);
         let opened = self.slices.iter().filter(|(slice, relay)| {
             let is_open = !matches!(relay.state, State::Opening | State::Unopened(_));
             is_open && ledger.slices.is_current(**slice, relay.epoch)

@@ -50,6 +50,11 @@ pub(in crate::group) trait Work: 'static {
     /// Whether jobs cannot be handled at present, so that the node is not live although its lease was renewed.
     fn are_impaired(&self) -> bool;
 
+    /// Describes why nothing is stored at present, for operators.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+
     /// When to call [`begin`](Self::begin) again if nothing ends before.
     fn alarm(&self) -> Option<Instant> {
         None

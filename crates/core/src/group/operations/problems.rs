@@ -25,6 +25,8 @@ pub enum Problem {
     Unreadable,
     /// Consumers read no new events, because too many rows have parked events.
     Full,
+    /// A relay stores nothing, because its destination is full, out of reach, or refuses events.
+    Destination,
     /// Parked events have failed and wait for another attempt.
     Failing,
     /// Events are not retried any more.
@@ -41,6 +43,7 @@ pub fn problems(group: &GroupStatus) -> Vec<Problem> {
         (Problem::NoConsumer, group.nodes == 0),
         (Problem::Unreadable, !group.unreadable_slices.is_empty()),
         (Problem::Full, group.full_nodes > 0),
+        (Problem::Destination, group.destination_error.is_some()),
         (Problem::Failing, group.failing > 0),
         (Problem::DeadLetters, group.dead_letters > 0),
         // Without a consumer, or while the group is paused, lag is a consequence and not reported.
@@ -62,7 +65,7 @@ impl Problem {
             // Consumers renew their leases: during a deployment there may be none for a moment.
             Self::NoConsumer => group.lag > LAG || fails_for_long,
             Self::Failing => group.failing >= MANY_FAILING || fails_for_long,
-            Self::Full => true,
+            Self::Full | Self::Destination => true,
             Self::Paused | Self::Unreadable | Self::DeadLetters | Self::Behind => false,
         }
     }

@@ -161,3 +161,90 @@ impl Slice {
         self.complete.finished(first);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::super::Slices;
+    use crate::group::store::Claimed;
+    use crate::outbox::Cursor;
+
+    fn at(number: i64) -> Cursor {
+        format!("{number}:{number}: {} {number} 0", number * 10)
+            .parse()
+            .unwrap()
+    }
+
+    fn claimed(slice: i32) -> Claimed {
+        Claimed {
+            slice,
+            epoch: 1,
+            cursor: at(1),
+            stored: Some("known".to_owned()),
+        }
+    }
+
+    #[test]
+    fn claimed_slices_are_neither_read_nor_written_before_they_are_opened() {
+        let mut slices = Slices::relayed();
+        slices.claimed(2, &claimed(0));
+        slices.claimed(2, &claimed(1));
+        assert!(slices.turn().is_none() && slices.acknowledge(false, true, |_| true).is_empty());
+        let opening: Vec<i32> = slices.opening().map(|one| one.slice).collect();
+        assert_eq!(opening, [0, 1]);
+        slices.opened(0, 1, at(3), Some("tip".into()));
+        let turn = slices.turn().unwrap();
+        assert_eq!((turn.share.slices.clone(), &turn.cursor), (vec![0], &at(3)));
+        assert_eq!(
+            turn.until, None,
+            "positions of slices that are not opened are unknown"
+        );
+        let written = slices.acknowledge(false, false, |_| true);
+        assert_eq!((written.len(), &written[0].cursor), (1, &at(3)));
+        assert_eq!(written[0].stored.as_deref(), Some("tip"));
+        slices.not_acknowledged(written);
+        slices.stored(0, 1, "later".into());
+        let written = slices.acknowledge(false, false, |_| true);
+        assert_eq!(written[0].stored.as_deref(), Some("later"));
+        slices.acknowledged(written, &[0]);
+        assert!(slices.acknowledge(false, true, |_| true).is_empty());
+    }
+
+    #[test]
+    fn everything_up_to_a_difference_is_complete_when_its_events_are_stored() {
+        let mut slices = Slices::relayed();
+        slices.claimed(1, &claimed(0));
+        slices.opened(0, 1, at(1), None);
+        let start = Instant::now();
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let turn = slices.turn().unwrap();
+        let span = Slices::span(&turn, &at(2));
+        let first = slices.take_in(0, &span, 11, 1).unwrap();
+        let second = slices.take_in(0, &span, 12, 1).unwrap();
+        slices.advance(&turn, &at(2));
+        slices.note_complete(&turn, &at(2), start);
+        assert_eq!(slices.complete_until(0), None, "two events are pending");
+        assert_eq!(
+            slices.cursor_after(0, Some(first)).unwrap().position(),
+            Some(11)
+        );
+        slices.finish(0, first);
+        assert_eq!(slices.complete_until(0), None);
+        slices.finish(0, second);
+        assert_eq!(slices.complete_until(0), Some(start));
+        assert_eq!(slices.cursor_after(0, None), Some(at(2)));
+        // A difference of two pages counts from its beginning.
+        let turn = slices.turn().unwrap();
+        let page: Cursor = format!("{} {} 25", at(2), at(3)).parse().unwrap();
+        slices.advance(&turn, &page);
+        slices.note_complete(&turn, &page, later(1));
+        assert_eq!(slices.complete_until(0), Some(start));
+        let turn = slices.turn().unwrap();
+        slices.advance(&turn, &at(3));
+        slices.note_complete(&turn, &at(3), later(2));
+        assert_eq!(slices.complete_until(0), Some(later(1)));
+    }
+}

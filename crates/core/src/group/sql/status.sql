@@ -14,7 +14,15 @@ SELECT s.name, s.slices, s.is_paused, s.nodes, s.lag_events, s.lag_seconds, s.pa
             ) AS r
             GROUP BY r.node HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>=) 100000
         ) AS n
-    ) ELSE 0 END AS full_nodes
+    ) ELSE 0 END AS full_nodes,
+    (
+        SELECT g.destination FROM pgherald.consumer_group AS g WHERE g.name OPERATOR(pg_catalog.=) s.name
+    ) AS destination,
+    (
+        SELECT pg_catalog.max(n.problem) FROM pgherald.consumer_node AS n
+        WHERE n.group_name OPERATOR(pg_catalog.=) s.name
+            AND n.lease_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp()
+    ) AS destination_error
 FROM pgherald.consumer_group_status AS s
 LEFT JOIN (
     SELECT p.group_name,

@@ -148,7 +148,6 @@ impl Continuity {
 #[cfg(test)]
 mod tests {
     use super::super::address::Address;
-    use super::super::message::Received;
     use super::Continuity;
     use crate::signal::Signal;
 

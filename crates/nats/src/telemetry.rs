@@ -1,0 +1,27 @@
+//! The names of the metrics of relays. They are a contract with dashboards and alerts. All have the label `group`, and the metrics
+//! of the group's consumers are recorded in addition.
+
+/// Batches that relays of this process sent.
+///
+/// Counter; unit: batches; labels: `group`, `result`. `result` is `stored`; `fenced` (refused, because another relay has stored
+/// events of the slice); `refused` (for another reason: the batch is sent again); or `unknown` (not answered: the relay looks whether
+/// it is stored).
+pub const RELAY_BATCHES: &str = "pgherald_relay_batches_total";
+/// Events that relays of this process stored.
+///
+/// Counter; unit: events; labels: `group`.
+pub const RELAY_EVENTS: &str = "pgherald_relay_events_total";
+/// Resyncs that relays of this process sent: changes may be missing in the stream.
+///
+/// Counter; unit: resyncs; labels: `group`, `reason`. `reason` is a label of a
+/// [`ResyncReason`](pgherald_core::ResyncReason::label); `destination_lost` (the stream had lost messages); `restored` (the database
+/// was put back to an earlier state); `undecodable`; or `too_large`.
+pub const RELAY_RESYNCS: &str = "pgherald_relay_resyncs_total";
+/// Events that relays of this process sent without columns, because they were too large for the server.
+///
+/// Counter; unit: events; labels: `group`.
+pub const RELAY_TRUNCATED_EVENTS: &str = "pgherald_relay_truncated_events_total";
+/// The age of the oldest change that may not be stored yet, among the slices of the relays of this process.
+///
+/// Gauge; unit: seconds; labels: `group`.
+pub const RELAY_LAG_SECONDS: &str = "pgherald_relay_lag_seconds";

@@ -1,0 +1,120 @@
+//! Servers, streams and credentials that a relay refuses.
+
+use async_nats::jetstream::stream::Config;
+use pgherald_core::ErrorKind;
+use pgherald_nats::{NatsConfig, Relay, RelayOptions, StreamOptions};
+use pgherald_testkit::nats::NatsServer;
+
+use crate::support::{STREAM, nats};
+
+/// What a relay to this server says.
+async fn refusal(config: NatsConfig, options: RelayOptions) -> pgherald_core::Error {
+    let database = "postgresql://nobody@127.0.0.1:1/none".parse().unwrap();
+    let (_handle, relay) = Relay::new(database, config, options).unwrap();
+    relay.verify().await.unwrap_err()
+}
+
+fn options() -> RelayOptions {
+    RelayOptions::new("fleet", STREAM).create(StreamOptions::new())
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_refused_by_name() {
+    let server = NatsServer::builder()
+        .token("right-token")
+        .start()
+        .await
+        .unwrap();
+    let url = format!("nats://127.0.0.1:{}", server.port());
+    for config in [
+        nats(&url),
+        nats(&url).token("wrong-token"),
+        nats(&url).user("bob", "wrong-token"),
+    ] {
+        let error = refusal(config, options()).await;
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{error:?}");
+        assert!(!format!("{error:?}").contains("wrong-token"), "{error:?}");
+    }
+    let missing = nats(&url).credentials_file("/nowhere/relay.creds");
+    let error = refusal(missing, options()).await;
+    assert!(
+        error.to_string().contains("/nowhere/relay.creds"),
+        "{error}"
+    );
+    let (_handle, relay) = Relay::new(
+        "postgresql://nobody@127.0.0.1:1/none".parse().unwrap(),
+        nats(&url).token("right-token"),
+        options(),
+    )
+    .unwrap();
+    relay.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn server_without_jetstream_is_refused_by_name() {
+    let server = NatsServer::builder()
+        .without_jetstream()
+        .start()
+        .await
+        .unwrap();
+    for options in [options(), RelayOptions::new("fleet", STREAM)] {
+        let error = refusal(nats(&server.url()), options).await;
+        assert!(error.to_string().contains("JetStream"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn streams_that_do_not_fit_are_refused_and_not_changed() {
+    let server = NatsServer::start().await.unwrap();
+    let error = refusal(nats(&server.url()), RelayOptions::new("fleet", STREAM)).await;
+    assert!(
+        error.is_config() && error.to_string().contains("nats stream add"),
+        "{error:?}"
+    );
+
+    let context = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let other = Config {
+        name: "OTHER".to_owned(),
+        subjects: vec!["pg.1.>".to_owned()],
+        ..Config::default()
+    };
+    context.create_stream(other.clone()).await.unwrap();
+    let error = refusal(nats(&server.url()), options()).await;
+    assert!(
+        error.is_config()
+            && error
+                .to_string()
+                .contains("another stream has some of the subjects"),
+        "{error:?}"
+    );
+    let named = RelayOptions::new("fleet", "OTHER").create(StreamOptions::new());
+    let error = refusal(nats(&server.url()), named).await;
+    for part in ["pg.>", "atomic batches"] {
+        assert!(error.to_string().contains(part), "{error:?}");
+    }
+    let after = context
+        .get_stream("OTHER")
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone();
+    assert!(after.subjects == other.subjects && !after.allow_atomic_publish);
+}
+
+#[tokio::test]
+async fn unreachable_server_is_a_retryable_error() {
+    let error = refusal(nats("nats://127.0.0.1:1"), options()).await;
+    assert!(error.is_retryable() && error.is_connection(), "{error:?}");
+}
+
+#[test]
+fn prefixes_with_wildcards_are_refused() {
+    for bad in ["pg.*", "pg.>", "*", ""] {
+        assert!(
+            bad.parse::<pgherald_nats::contract::Prefix>()
+                .unwrap_err()
+                .is_config()
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! Streams that lose messages: purged, deleted, recreated, put back.
+
+use std::path::Path;
+
+use pgherald_testkit::nats::NatsServer;
+
+use crate::support::{Scene, Stored, events, local, options, resyncs};
+
+fn all_slices(stored: &[Stored]) -> Vec<u16> {
+    let mut slices = resyncs(stored, "destination_lost");
+    slices.sort_unstable();
+    slices
+}
+
+/// Relays some events, and waits until the database knows the last one.
+async fn relayed(scene: &Scene) -> Vec<Stored> {
+    scene.write(1..=100).await;
+    let stored = scene.until_relayed().await;
+    scene
+        .until_known("fleet", stored.last().unwrap().sequence)
+        .await;
+    stored
+}
+
+#[tokio::test]
+async fn purged_stream_causes_one_resync_per_slice() {
+    local(async {
+        let scene = Scene::new().await;
+        let relay = scene.relay(options("fleet"));
+        relayed(&scene).await;
+        scene.stream().await.purge().await.unwrap();
+        scene.write(1..=100).await;
+        let stored = scene
+            .until("the later events", |stored| events(stored).len() == 100)
+            .await;
+        assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
+        for slice in 0..4 {
+            let first = stored.iter().find(|one| one.slice == slice).unwrap();
+            assert_eq!(
+                first.resync(),
+                Some("destination_lost"),
+                "before the events"
+            );
+        }
+        assert_eq!(relay.handle.report().resyncs, 4);
+        // Once.
+        scene.write(1..=100).await;
+        let stored = scene
+            .until("the last events", |stored| events(stored).len() == 200)
+            .await;
+        assert_eq!(all_slices(&stored).len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn purge_while_no_relay_runs_is_announced_by_the_next_one() {
+    local(async {
+        let scene = Scene::new().await;
+        let relay = scene.relay(options("fleet"));
+        relayed(&scene).await;
+        relay.drained().await;
+        scene.stream().await.purge().await.unwrap();
+        let _relay = scene.relay(options("fleet"));
+        let stored = scene.until("the resyncs", |stored| stored.len() == 4).await;
+        assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deleted_stream_is_created_again_and_announced() {
+    local(async {
+        let scene = Scene::new().await;
+        let _relay = scene.relay(options("fleet"));
+        relayed(&scene).await;
+        scene
+            .jetstream()
+            .await
+            .delete_stream(crate::support::STREAM)
+            .await
+            .unwrap();
+        scene.write(1..=100).await;
+        let stored = scene
+            .until("the later events", |stored| events(stored).len() == 100)
+            .await;
+        assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stream_that_was_put_back_to_an_earlier_state_is_announced() {
+    local(async {
+        let scene = Scene::new().await;
+        let relay = scene.relay(options("fleet"));
+        let before = relayed(&scene).await;
+        let (store, saved) = store_of(&scene.nats);
+        scene.nats.stop().await.unwrap();
+        copy_directory(&store, &saved);
+        scene.nats.start_again().await.unwrap();
+        scene.write(1..=100).await;
+        let after = scene.until_relayed().await;
+        scene
+            .until_known("fleet", after.last().unwrap().sequence)
+            .await;
+        scene.nats.stop().await.unwrap();
+        std::fs::remove_dir_all(&store).unwrap();
+        copy_directory(&saved, &store);
+        scene.nats.start_again().await.unwrap();
+        scene.write(1..=100).await;
+        let stored = scene
+            .until("the latest events", |stored| {
+                events(stored).len() == before.len() + 100
+            })
+            .await;
+        assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
+        assert!(relay.handle.report().resyncs == 4);
+        let unique: std::collections::HashSet<i64> = events(&stored).into_iter().collect();
+        assert_eq!(unique.len(), events(&stored).len());
+    })
+    .await;
+}
+
+/// Returns the directory of the server's streams, and one for a copy.
+fn store_of(nats: &NatsServer) -> (std::path::PathBuf, std::path::PathBuf) {
+    let root = nats.log_file().parent().unwrap();
+    let store = find(root, "jetstream").unwrap();
+    let saved = store.with_extension("saved");
+    (store, saved)
+}
+
+fn find(root: &Path, name: &str) -> Option<std::path::PathBuf> {
+    let entries = std::fs::read_dir(root).unwrap();
+    let mut directories: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    directories.sort();
+    if let Some(found) = directories
+        .iter()
+        .find(|path| path.file_name().unwrap() == name)
+    {
+        return Some(found.clone());
+    }
+    directories.iter().find_map(|path| find(path, name))
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
