@@ -53,7 +53,8 @@ async fn relay(database: &str, nats: &str) -> Result<(), Failure> {
         .lease(Duration::from_secs(1))
         .heartbeat(Duration::from_millis(200));
     let (_handle, relay) = Relay::new(database.parse()?, NatsConfig::new(nats)?, options)?;
-    tokio::task::LocalSet::new().run_until(relay.run()).await;
+    let running = Box::pin(relay.run());
+    tokio::task::LocalSet::new().run_until(running).await;
     Ok(())
 }
 

@@ -38,7 +38,7 @@ async fn two_hundred_clients_need_no_connection_to_postgresql() {
             tokio::spawn(async move {
                 live(&mut source).await;
                 all_live.wait().await;
-                events(&mut source, 10).await
+                events(&mut source, 10).await;
             })
         })
         .collect();

@@ -109,7 +109,8 @@ async fn serve(nats: &str, slices: u16, config: ConnectConfig, spec: TriggerSpec
     let nats = NatsConfig::new(nats).unwrap();
     let nats = nats.connect_timeout(LEASE).request_timeout(LEASE);
     let (_handle, relay) = Relay::new(config, nats, options).unwrap();
-    tokio::task::LocalSet::new().run_until(relay.run()).await;
+    let running = Box::pin(relay.run());
+    tokio::task::LocalSet::new().run_until(running).await;
 }
 
 /// Logs what `RUST_LOG` says.
