@@ -81,7 +81,7 @@ fn alerts_use_only_metrics_and_labels_that_exist() {
             rule.name
         );
     }
-    // There is an alert for parked events, dead letters, lag, health, missing consumers and the size of the outbox.
+    // There is an alert for parked events, dead letters, lag, health, missing consumers, the size of the outbox, and relays.
     for metric in [
         "pgherald_group_failing_events",
         "pgherald_group_parked_events",
@@ -91,6 +91,11 @@ fn alerts_use_only_metrics_and_labels_that_exist() {
         "pgherald_consumers_live",
         "pgherald_group_nodes",
         "pgherald_outbox_bytes",
+        "pgherald_relay_lag_seconds",
+        "pgherald_relay_batches_total",
+        "pgherald_relay_resyncs_total",
+        "pgherald_relay_stream_usage_ratio",
+        "pgherald_relay_stream_max_age_seconds",
     ] {
         assert!(metrics.contains(metric), "no alert is about {metric}");
     }

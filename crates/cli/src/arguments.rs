@@ -1,6 +1,7 @@
 //! The command line.
 
 mod groups;
+mod relay;
 mod serve;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use pgherald_core::ChannelName;
 use postgres_protocol::escape::escape_identifier;
 
 pub(crate) use self::groups::{DeadLetters, Group, List, Parked, Selection};
+pub(crate) use self::relay::Relay;
 pub(crate) use self::serve::{NewToken, Serve, Token};
 use crate::words;
 
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     DeadLetters(DeadLetters),
     /// Serve events over WebSocket and Server-Sent Events to clients without access to the database
     Serve(Serve),
+    /// Store events in a stream of NATS JetStream, each exactly once
+    Relay(Relay),
     /// Make access tokens for the clients of pgherald serve
     #[command(subcommand)]
     Token(Token),

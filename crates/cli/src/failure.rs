@@ -36,6 +36,14 @@ pub(crate) fn stray_url() -> Failure {
         .hint("give the database as --database-url URL, or in DATABASE_URL")
 }
 
+/// The failure if the command line is wrong and has a server of NATS in a place where none is expected. It does not show the URL,
+/// which may contain a token or a password.
+pub(crate) fn stray_server() -> Failure {
+    Failure::usage("unexpected URL on the command line").hint(
+        "give all servers of NATS as one argument, with commas between them: pgherald relay nats://a,nats://b --stream NAME",
+    )
+}
+
 impl Failure {
     /// A problem was found, or the server refused: exit code 1.
     pub(crate) fn problem(message: impl Into<String>) -> Self {

@@ -1,4 +1,4 @@
-//! The `pgherald` command: installs triggers, shows events, serves them to clients, and operates durable handlers.
+//! The `pgherald` command: installs triggers, shows events, serves them to clients, relays them, and operates durable handlers.
 //!
 //! ```text
 //!  arguments ──► main ──► commands/* ──► database (connects) ──► pgherald-core
@@ -16,6 +16,7 @@ mod failure;
 mod guarded;
 mod interrupt;
 mod keys;
+mod log;
 mod output;
 mod report;
 mod rights;
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() && has_stray_url(std::env::args_os()) => {
             return failure::stray_url().report();
         }
+        Err(error) if error.use_stderr() && error.to_string().contains("://") => {
+            return failure::stray_server().report();
+        }
         // clap also reports --help and --version as errors; those go to standard output.
         Err(error) => {
             let _ = error.print();
@@ -59,14 +63,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether a URL is given anywhere but in `--database-url`. It may contain a password, which clap's message would show.
+/// Whether a URL is given anywhere but in `--database-url`. It may contain a password, which clap's message would show. Servers of
+/// NATS are given by URLs as well.
 fn has_stray_url(arguments: impl Iterator<Item = OsString>) -> bool {
     let mut others = arguments.skip(1);
     while let Some(argument) = others.next() {
         let argument = argument.to_string_lossy();
         if argument == "--database-url" {
             others.next();
-        } else if host::resembles(&argument) && !argument.starts_with("--database-url=") {
+        } else if host::resembles(&argument)
+            && !["--database-url=", "nats://", "tls://"]
+                .iter()
+                .any(|start| argument.starts_with(start))
+        {
             return true;
         }
     }
@@ -111,6 +120,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         Command::Group(action) => commands::group::run(&database, &mut output, &action).await,
         Command::Serve(serve) => commands::serve::run(&database, &mut output, &serve).await,
+        Command::Relay(relay) => commands::relay::run(&database, &mut output, &relay).await,
         Command::Token(Token::New(new)) => commands::token::new(&mut output, new),
         Command::Demo => commands::demo::run(&mut output).await,
         Command::Completions { shell } => commands::completions::run(&mut output, shell),

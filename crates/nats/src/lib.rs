@@ -21,5 +21,7 @@ mod source;
 pub mod telemetry;
 
 pub use config::NatsConfig;
-pub use relay::{Relay, RelayActor, RelayHandle, RelayOptions, RelayReport, StreamOptions};
+pub use relay::{
+    Relay, RelayActor, RelayHandle, RelayOptions, RelayReport, StreamOptions, StreamStatus,
+};
 pub use source::{NatsSource, NatsSourceBuilder};

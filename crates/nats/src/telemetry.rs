@@ -1,6 +1,8 @@
 //! The names of the metrics of relays. They are a contract with dashboards and alerts. All have the label `group`, and the metrics
 //! of the group's consumers are recorded in addition.
 
+use metrics::Unit;
+
 /// Batches that relays of this process sent.
 ///
 /// Counter; unit: batches; labels: `group`, `result`. `result` is `stored`; `fenced` (refused, because another relay has stored
@@ -25,3 +27,48 @@ pub const RELAY_TRUNCATED_EVENTS: &str = "pgherald_relay_truncated_events_total"
 ///
 /// Gauge; unit: seconds; labels: `group`.
 pub const RELAY_LAG_SECONDS: &str = "pgherald_relay_lag_seconds";
+/// The share of the stream's limits of messages and bytes that is in use, as of the last
+/// [`StreamStatus::record`](crate::StreamStatus::record).
+///
+/// Gauge; unit: a share from 0 to 1; labels: `group`, `discard`. `discard` is `new` if a full stream refuses events, and the relay
+/// waits; or `old` if it deletes the oldest messages.
+pub const RELAY_STREAM_USAGE: &str = "pgherald_relay_stream_usage_ratio";
+/// The age at which the stream deletes messages, as of the last [`StreamStatus::record`](crate::StreamStatus::record). Infinite if it
+/// keeps them.
+///
+/// Gauge; unit: seconds; labels: `group`.
+pub const RELAY_STREAM_MAX_AGE_SECONDS: &str = "pgherald_relay_stream_max_age_seconds";
+
+/// Registers the description of each metric with the recorder. Call it once, after the recorder was installed.
+pub fn describe() {
+    let counters = [
+        (RELAY_BATCHES, "Batches that relays sent, by result"),
+        (RELAY_EVENTS, "Events that relays stored"),
+        (
+            RELAY_RESYNCS,
+            "Resyncs that relays sent: changes may be missing in the stream",
+        ),
+        (
+            RELAY_TRUNCATED_EVENTS,
+            "Events that relays sent without columns, because they were too large",
+        ),
+    ];
+    for (name, help) in counters {
+        metrics::describe_counter!(name, Unit::Count, help);
+    }
+    let seconds = [
+        (
+            RELAY_LAG_SECONDS,
+            "The age of the oldest change that may not be stored yet",
+        ),
+        (
+            RELAY_STREAM_MAX_AGE_SECONDS,
+            "The age at which the stream deletes messages",
+        ),
+    ];
+    for (name, help) in seconds {
+        metrics::describe_gauge!(name, Unit::Seconds, help);
+    }
+    let help = "The share of the stream's limits that is in use";
+    metrics::describe_gauge!(RELAY_STREAM_USAGE, Unit::Count, help);
+}

@@ -8,6 +8,7 @@ pub(crate) mod group;
 mod group_health;
 pub(crate) mod install;
 mod plan;
+pub(crate) mod relay;
 mod repair;
 pub(crate) mod serve;
 pub(crate) mod set_aside;

@@ -27,6 +27,7 @@ mod parked;
 #[path = "../../../../tests/it/pgbouncer.rs"]
 mod pgbouncer;
 mod pgcachewatch;
+mod relay;
 mod script;
 mod serve;
 mod status;

@@ -2,10 +2,9 @@
 
 use std::io::Write;
 use std::net::TcpStream as Plain;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
+use rustix::process::Signal;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -14,33 +13,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{DEADLINE, Running, Scene, binary, blocking, pgherald};
+use crate::support::{DEADLINE, Folder, Running, Scene, blocking, pgherald};
 
 const USERS: &str = "CREATE TABLE users (id bigint PRIMARY KEY, tenant text);
     CREATE TABLE orders (id bigint PRIMARY KEY, tenant text);
     CREATE TABLE secrets (id bigint PRIMARY KEY, tenant text)";
-
-/// A folder that is removed at the end of the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("pgherald_serve_{name}_{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The running command, and where it listens.
 struct Server {
@@ -51,27 +28,8 @@ struct Server {
 impl Server {
     /// Starts the command on a free port, with its log in a file.
     async fn start(scene: &Scene, log: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new("sh");
-        let program = binary();
-        command
-            .args(["-c", "exec \"$@\" 2>\"$LOG\"", "sh"])
-            .arg(program.get_program())
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--database-url",
-                &scene.url,
-            ])
-            .args(arguments)
-            .env("LOG", log);
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let mut running = Running::of(command);
+        let serve = ["serve", "--listen", "127.0.0.1:0"];
+        let mut running = Running::logged(scene, log, &[&serve, arguments].concat());
         let line = running.line(|line| line.starts_with("listening on ")).await;
         let port = line.rsplit(':').next().unwrap().parse().unwrap();
         Self { running, port }
@@ -97,8 +55,7 @@ impl Server {
     }
 
     fn terminate(&self) {
-        let id = rustix::process::Pid::from_raw(self.running.id().try_into().unwrap()).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.running.signal(Signal::TERM);
     }
 }
 

@@ -1,11 +1,13 @@
 //! A database for each test, and the binary.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use pgherald_testkit::{Binaries, Postgres};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
@@ -139,6 +141,35 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
+/// A folder that is removed at the end of the test.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let name = format!("pgherald_command_{name}_{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    /// Writes a file, and returns its path.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// The running binary, and the lines that it has written.
 pub(crate) struct Running {
     child: Child,
@@ -153,6 +184,25 @@ impl Running {
             .arg("--database-url")
             .arg(&scene.url)
             .args(arguments);
+        Self::of(command)
+    }
+
+    /// Starts the binary with its log in a file.
+    pub(crate) fn logged(scene: &Scene, log: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        let program = binary();
+        command
+            .args(["-c", "exec \"$@\" 2>>\"$LOG\"", "sh"])
+            .arg(program.get_program())
+            .args(["--database-url", &scene.url])
+            .args(arguments)
+            .env("LOG", log);
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         Self::of(command)
     }
 
@@ -205,6 +255,10 @@ impl Running {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits until the program ends by itself, and returns its exit code.

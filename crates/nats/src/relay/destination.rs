@@ -16,6 +16,7 @@ use pgherald_core::{Error, ErrorKind, Result};
 use super::heartbeats::Slices;
 use super::messages::{build, read_identity, read_mark};
 use super::metrics::Metrics;
+use super::options::RelayOptions;
 use super::session::Connector;
 
 /// The most messages of an atomic batch that a server accepts.
@@ -41,13 +42,17 @@ pub(super) struct JetStream {
     pub(super) slices: Arc<Slices>,
 }
 
+/// Returns the place in words, which the group stores.
+pub(super) fn name(options: &RelayOptions) -> String {
+    format!(
+        "stream {} of NATS, prefix {}",
+        options.stream, options.prefix
+    )
+}
+
 impl Destination for JetStream {
     fn name(&self) -> String {
-        let options = &self.connector.options;
-        format!(
-            "stream {} of NATS, prefix {}",
-            options.stream, options.prefix
-        )
+        name(&self.connector.options)
     }
 
     fn max_batch(&self) -> usize {

@@ -20,6 +20,7 @@ mod messages;
 mod metrics;
 mod options;
 mod session;
+mod status;
 mod stream;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use self::heartbeats::Slices;
 use self::metrics::Metrics;
 pub use self::options::{RelayOptions, StreamOptions};
 use self::session::Connector;
+pub use self::status::StreamStatus;
 pub(crate) use self::stream::covers;
 use crate::config::NatsConfig;
 
@@ -108,6 +110,7 @@ impl Relay {
         let (consumer_handle, consumer) = relay(database, group, destination)?;
         let handle = RelayHandle {
             consumer: consumer_handle,
+            connector: Arc::clone(&shared.connector),
             metrics: Arc::clone(&shared.metrics),
         };
         Ok((handle, Self { consumer, shared }))
@@ -121,6 +124,22 @@ impl Relay {
     /// exist or fit.
     pub async fn verify(&self) -> Result<()> {
         self.shared.connector.open().await.map(drop)
+    }
+
+    /// Like [`verify`](Self::verify), but creates nothing. Returns the stream, or `None` if it does not exist and a running relay would
+    /// create it.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify).
+    pub async fn check(&self) -> Result<Option<StreamStatus>> {
+        let group = self.shared.metrics.group();
+        status::look(&self.shared.connector, group).await
+    }
+
+    /// Returns where the relay stores events, in the words of [`GroupStatus::destination`](pgherald_core::group::GroupStatus::destination).
+    #[must_use]
+    pub fn destination(&self) -> String {
+        destination::name(&self.shared.connector.options)
     }
 
     /// Runs until the relay is [drained](RelayHandle::drain). It reconnects by itself, to both sides, and never gives up. If the
@@ -144,6 +163,7 @@ impl Relay {
 #[derive(Clone, Debug)]
 pub struct RelayHandle {
     consumer: ConsumerHandle,
+    connector: Arc<Connector>,
     metrics: Arc<Metrics>,
 }
 
@@ -192,6 +212,14 @@ impl RelayHandle {
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.consumer.health()
+    }
+
+    /// Asks the server for the stream and its limits. Returns `None` if the stream does not exist and the relay would create it.
+    ///
+    /// # Errors
+    /// As for [`Relay::verify`].
+    pub async fn stream(&self) -> Result<Option<StreamStatus>> {
+        status::look(&self.connector, self.metrics.group()).await
     }
 
     /// Stops the relay, and returns its report when it has ended. Batches that were sent are waited for, until `deadline`.

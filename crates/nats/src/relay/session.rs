@@ -1,5 +1,6 @@
 //! The connection of a relay to NATS. It is made when it is first needed; from then on, the client reconnects by itself.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,12 @@ pub(super) struct Opened {
     /// Identifies the stream: when it was created.
     pub(super) incarnation: Arc<str>,
     pub(super) max_age: Option<Duration>,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
+    }
 }
 
 impl Connector {

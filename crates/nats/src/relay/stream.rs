@@ -1,6 +1,8 @@
 //! Creates streams, and verifies existing ones. Never changes one.
 
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    CreateStreamErrorKind, GetStreamByNameErrorKind, GetStreamErrorKind,
+};
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream,
 };
@@ -12,20 +14,53 @@ use super::options::{RelayOptions, StreamOptions};
 
 /// Opens the stream of a relay. Creates it if it does not exist and the options say so.
 pub(super) async fn open(context: &Context, options: &RelayOptions) -> Result<(Stream, Info)> {
-    let stream = match context.get_stream(&options.stream).await {
-        Ok(stream) => stream,
-        Err(cause) => match (cause.kind(), &options.create) {
-            (GetStreamErrorKind::JetStream(error), Some(create))
-                if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-            {
-                self::create(context, options, create).await?
-            }
-            (kind, _) => return Err(not_opened(options, &kind, cause)),
-        },
+    let stream = match (find(context, options).await?, &options.create) {
+        (Some(stream), _) => stream,
+        (None, Some(create)) => self::create(context, options, create).await?,
+        (None, None) => return Err(missing(options)),
     };
     let info = stream.cached_info().clone();
     verify(&info.config, options)?;
     Ok((stream, info))
+}
+
+/// Like [`open`], but creates nothing. Returns `None` if the stream does not exist and can be created.
+pub(super) async fn look(context: &Context, options: &RelayOptions) -> Result<Option<Info>> {
+    if let Some(stream) = find(context, options).await? {
+        let info = stream.cached_info().clone();
+        verify(&info.config, options)?;
+        return Ok(Some(info));
+    }
+    if options.create.is_none() {
+        return Err(missing(options));
+    }
+    match context.stream_by_subject(options.prefix.all()).await {
+        Ok(_) => Err(errors::bad_nats(overlapping(options))),
+        Err(cause) if matches!(cause.kind(), GetStreamByNameErrorKind::NotFound) => Ok(None),
+        Err(cause) => {
+            let message = "cannot list the streams of the server of NATS".to_owned();
+            Err(errors::nats(
+                ErrorKind::Disconnected,
+                message,
+                Some(cause.into()),
+            ))
+        }
+    }
+}
+
+/// Returns the stream, if it exists.
+async fn find(context: &Context, options: &RelayOptions) -> Result<Option<Stream>> {
+    match context.get_stream(&options.stream).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(cause) => match cause.kind() {
+            GetStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            kind => Err(not_opened(options, &kind, cause)),
+        },
+    }
 }
 
 async fn create(
@@ -48,14 +83,7 @@ async fn create(
         CreateStreamErrorKind::JetStream(error)
             if error.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP =>
         {
-            (
-                ErrorKind::Config,
-                format!(
-                    "cannot create stream {name:?}: another stream has some of the subjects {}; use another prefix, or the name of \
-                     that stream",
-                    options.prefix.all()
-                ),
-            )
+            (ErrorKind::Config, overlapping(options))
         }
         CreateStreamErrorKind::JetStreamUnavailable => (ErrorKind::Config, without_jetstream()),
         CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::Response => (
@@ -203,6 +231,22 @@ pub(crate) fn covers(filter: &str, subject: &str) -> bool {
     subject.next().is_none()
 }
 
+fn overlapping(options: &RelayOptions) -> String {
+    format!(
+        "cannot create stream {:?}: another stream has some of the subjects {}; use another prefix, or the name of that stream",
+        options.stream,
+        options.prefix.all()
+    )
+}
+
+fn missing(options: &RelayOptions) -> Error {
+    let name = &options.stream;
+    errors::bad_nats(format!(
+        "there is no stream {name:?}: let the relay create it, or run `nats stream add {name} --subjects '{}' --allow-batch`",
+        options.prefix.all()
+    ))
+}
+
 fn without_jetstream() -> String {
     "the server of NATS has no JetStream, or not for this account: enable it in the server's configuration, or use another server or \
      account"
@@ -217,14 +261,6 @@ fn not_opened(
     let name = &options.stream;
     let (kind, message) = match kind {
         GetStreamErrorKind::JetStream(error) => match error.error_code() {
-            ErrorCode::STREAM_NOT_FOUND => (
-                ErrorKind::Config,
-                format!(
-                    "there is no stream {name:?}: let the relay create it, or run `nats stream add {name} --subjects '{}' \
-                     --allow-batch`",
-                    options.prefix.all()
-                ),
-            ),
             ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
                 (ErrorKind::Config, without_jetstream())
             }

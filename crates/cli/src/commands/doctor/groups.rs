@@ -61,13 +61,17 @@ fn forget(required: &Requirement) -> String {
     )
 }
 
-/// Describes a group without problems. Its parked events are snoozed, wait behind snoozed ones, or are about to be handled.
+/// Describes a group without problems. Its parked events are snoozed, wait behind snoozed ones, or are about to be handled. Of a relay,
+/// it names where events are stored.
 fn fine(group: &GroupStatus) -> String {
-    let nodes = words::count(group.nodes, "consumer");
-    match group.parked {
-        0 => format!("{} ({nodes})", group.name),
-        parked => format!("{} ({nodes}, {parked} parked)", group.name),
+    let mut facts = vec![words::count(group.nodes, "consumer")];
+    if group.parked > 0 {
+        facts.push(format!("{} parked", group.parked));
     }
+    if let Some(destination) = &group.destination {
+        facts.push(format!("relays to {destination}"));
+    }
+    format!("{} ({})", group.name, facts.join(", "))
 }
 
 fn judge(group: &GroupStatus) -> Vec<Finding> {
@@ -121,7 +125,8 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
                 words::shortened_error(group.destination_error.as_deref().unwrap_or("-"), 200),
                 behind(group)
             );
-            let fix = "correct the cause that the error names: the relay continues by itself";
+            let fix = "correct the cause that the error names: the relay continues by itself; pgherald relay with its options and \
+                       --dry-run verifies server and stream";
             (text, fix.to_owned())
         }
         Problem::Failing => {
@@ -199,8 +204,12 @@ fn behind(group: &GroupStatus) -> String {
 }
 
 fn start_or_delete(group: &GroupStatus) -> String {
+    let program = match group.destination {
+        Some(_) => "start the relay: pgherald relay",
+        None => "start a program that runs a consumer of it",
+    };
     format!(
-        "start a program that runs a consumer of it; or, if the group is no longer used: pgherald group delete --commit {}",
+        "{program}; or, if the group is no longer used: pgherald group delete --commit {}",
         words::last(&group.name)
     )
 }

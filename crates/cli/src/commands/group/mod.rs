@@ -67,7 +67,7 @@ fn no_outbox() -> Failure {
 }
 
 /// Fails if there is no outbox.
-async fn must_have_outbox(client: &Client) -> Result<(), Failure> {
+pub(super) async fn must_have_outbox(client: &Client) -> Result<(), Failure> {
     match has_outbox(client).await? {
         true => Ok(()),
         false => Err(no_outbox()),

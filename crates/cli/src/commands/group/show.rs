@@ -147,6 +147,7 @@ fn parts(output: &Output, shown: &Shown) -> Vec<Part> {
         Part::line(output.toned(tone, &format!("State   {}", state.state))),
     ];
     parts.extend(facts.map(|(name, fact)| Part::line(&format!("{name:<6}  {fact}"))));
+    parts.extend(show::relays(output, std::slice::from_ref(state)));
     match show::requirements(output, requirements) {
         Some(table) => parts.push(table),
         None => parts.push(Part::table("Required", &[], Vec::new())),

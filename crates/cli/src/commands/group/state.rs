@@ -43,6 +43,10 @@ pub(in crate::commands) struct GroupState {
     /// Dead letters that were given up within the last five minutes.
     pub(in crate::commands) dead_recently: i64,
     pub(in crate::commands) last_error: Option<String>,
+    /// For a relay: where it stores events.
+    pub(in crate::commands) destination: Option<String>,
+    /// For a relay: why it stores nothing at present.
+    pub(in crate::commands) destination_error: Option<String>,
     pub(in crate::commands) nodes: Vec<Node>,
 }
 
@@ -99,6 +103,8 @@ pub(in crate::commands) async fn groups(client: &Client) -> Result<Vec<GroupStat
             dead_letters: status.dead_letters,
             dead_recently: status.dead_recently,
             last_error: status.last_error,
+            destination: status.destination,
+            destination_error: status.destination_error,
             nodes: Vec::new(),
             group: status.name,
         };

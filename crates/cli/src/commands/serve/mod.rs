@@ -1,7 +1,6 @@
 //! `pgherald serve`: events over WebSocket and Server-Sent Events.
 
 mod limits;
-mod log;
 mod tls;
 
 use std::process::ExitCode;
@@ -21,6 +20,7 @@ use crate::arguments::Serve;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
+use crate::log;
 use crate::output::Output;
 
 /// The `application_name` of the session.

@@ -24,6 +24,7 @@ pub(super) fn parts(output: &Output, overview: &Overview) -> Vec<Part> {
     if let Some(shown) = &overview.outbox {
         parts.push(outbox(shown));
         parts.push(groups(&overview.groups));
+        parts.extend(relays(output, &overview.groups));
         parts.extend(failures(&overview.groups));
         parts.push(nodes(&overview.groups));
         parts.extend(requirements(output, &overview.requirements));
@@ -155,6 +156,29 @@ pub(in crate::commands) fn nodes(groups: &[GroupState]) -> Part {
         .flat_map(|group| group.nodes.iter().map(move |of| node(group, of)));
     let headings = ["GROUP", "NODE", "LEASE", "SLICES"];
     Part::table("Nodes", &headings, nodes.collect())
+}
+
+/// Lists the relays, if there are any.
+pub(in crate::commands) fn relays(output: &Output, groups: &[GroupState]) -> Option<Part> {
+    let mut rows = Vec::new();
+    for group in groups {
+        let Some(destination) = &group.destination else {
+            continue;
+        };
+        let mut row = cells(&[
+            group.group.clone(),
+            destination.clone(),
+            words::lag(group.lag_events, group.lag_is_estimate),
+            words::duration(group.lag_seconds),
+        ]);
+        row.push(match &group.destination_error {
+            None => output.toned(Tone::Good, "-"),
+            Some(error) => output.toned(Tone::Bad, &words::shortened_error(error, 120)),
+        });
+        rows.push(row);
+    }
+    let headings = ["GROUP", "DESTINATION", "LAG", "OLDEST", "PROBLEM"];
+    (!rows.is_empty()).then(|| Part::table("Relays", &headings, rows))
 }
 
 /// Lists groups with failing events or dead letters, if there are any.

@@ -1,4 +1,4 @@
-//! The log of the server, on standard error.
+//! The log of commands that serve or relay, on standard error.
 
 use tracing_subscriber::EnvFilter;
 
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 const DEFAULT: &str = "info";
 
 /// Starts to log: lines of fields, or JSON objects.
-pub(super) fn start(json: bool) -> Result<(), Failure> {
+pub(crate) fn start(json: bool) -> Result<(), Failure> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter).map_err(|error| {
             Failure::usage(format!("the value of RUST_LOG is no filter: {error}")).hint(
