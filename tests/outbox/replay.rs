@@ -2,11 +2,13 @@
 
 use pgherald::{ConnectConfig, Event, OutboxSource, Signal, Source, TableName};
 use pgherald_core::__private::host::outbox::{
-    Live, Located, Position, Progress, Progresses, Replay, Replayer,
+    Beginning, Live, Located, Position, Progress, Progresses, Replayer,
 };
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_testkit::Postgres;
 use tokio_postgres::Client;
+
+use crate::source::DEADLINE;
 
 struct Stage {
     config: ConnectConfig,
@@ -19,7 +21,10 @@ struct Stage {
 impl Stage {
     /// A source that is live. It reads only when a test waits for its next events.
     async fn new() -> Self {
-        let server = Postgres::shared().await.unwrap();
+        Self::on(Postgres::shared().await.unwrap()).await
+    }
+
+    async fn on(server: &Postgres) -> Self {
         let config: ConnectConfig = server.create_database().await.unwrap().parse().unwrap();
         let client = config.client().await.unwrap();
         client
@@ -74,15 +79,17 @@ impl Stage {
         }
     }
 
-    async fn begins(&mut self, position: &Position, limit: usize) -> Option<Replay> {
+    async fn begin(&mut self, position: &Position, limit: usize) -> Beginning {
         let begun = self.replayer.begin(position, &self.progress, limit);
         begun.await.unwrap()
     }
 
     /// Replays everything after a position. Returns the keys, and where the replay ended.
     async fn replay(&mut self, position: &Position) -> (Vec<String>, Position) {
-        let begun = self.replayer.begin(position, &self.progress, 100).await;
-        let mut replay = begun.unwrap().unwrap();
+        let begun = self.begin(position, 100).await;
+        let Beginning::Replay(mut replay) = begun else {
+            panic!("{begun:?}");
+        };
         let mut keys = Vec::new();
         loop {
             let page = self.replayer.next(&mut replay).await.unwrap();
@@ -167,22 +174,73 @@ async fn the_source_may_be_behind_a_position() {
     assert_eq!(position.place(&other.events().await[0]), Live::Beyond);
 }
 
+/// The source has emitted an event before the server starts again, and a replay reads it after that.
+#[tokio::test]
+async fn a_restart_of_the_server_makes_no_event_new() {
+    let server = Postgres::start().await.unwrap();
+    let mut stage = Stage::on(&server).await;
+    stage.insert(0).await;
+    let begin = stage.events().await[0].position().unwrap();
+    stage.insert(1).await;
+    let before = stage.events().await;
+    server.restart().await.unwrap();
+    stage.client = stage.config.client().await.unwrap();
+    stage.replayer = Replayer::connect(&stage.config).await.unwrap();
+    while !matches!(stage.source.next().await, Signal::Live) {}
+    let (keys, end) = stage.replay(&begin).await;
+    assert_eq!(keys, ["1"]);
+    assert_eq!(end.place(&before[0]), Live::Replayed);
+    stage.insert(2).await;
+    let after = stage.events().await;
+    assert_ne!(end.place(&after[0]), Live::Replayed);
+}
+
+/// The error of the statement then has a code of the server, and is not one of a connection that was closed.
+#[tokio::test]
+async fn a_session_that_the_server_ends_within_a_statement_is_a_lost_connection() {
+    let mut stage = Stage::new().await;
+    stage.insert(0).await;
+    let begin = stage.events().await[0].position().unwrap();
+    let Beginning::Replay(mut replay) = stage.begin(&begin, 100).await else {
+        panic!("the position is valid");
+    };
+    let lock = "BEGIN; LOCK TABLE pgherald.outbox IN ACCESS EXCLUSIVE MODE";
+    stage.client.batch_execute(lock).await.unwrap();
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let is_terminated =
+        async { while stage.client.query(terminate, &[]).await.unwrap().is_empty() {} };
+    let is_terminated = tokio::time::timeout(DEADLINE, is_terminated);
+    let (page, ()) = tokio::join!(stage.replayer.next(&mut replay), async {
+        is_terminated.await.unwrap();
+    });
+    let error = page.unwrap_err();
+    assert!(error.is_connection() && error.is_retryable(), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_position_of_another_outbox_or_of_other_triggers_begins_no_replay() {
     let mut stage = Stage::new().await;
     stage.insert(1).await;
     let position = stage.events().await[0].position().unwrap();
     let mut other = Stage::new().await;
-    assert!(other.begins(&position, 100).await.is_none());
-    assert!(stage.begins(&position, 100).await.is_some());
+    assert!(matches!(other.begin(&position, 100).await, Beginning::Lost));
+    assert!(matches!(
+        stage.begin(&position, 100).await,
+        Beginning::Replay(_)
+    ));
     let progress = std::mem::take(&mut stage.progress);
-    assert!(stage.begins(&position, 100).await.is_none());
+    let begun = stage.begin(&position, 100).await;
+    assert!(matches!(begun, Beginning::NoSession), "{begun:?}");
     stage.progress = progress;
     for id in 2..=4 {
         stage.insert(id).await;
     }
-    assert!(stage.begins(&position, 3).await.is_some());
-    assert!(stage.begins(&position, 2).await.is_none());
+    assert!(matches!(
+        stage.begin(&position, 3).await,
+        Beginning::Replay(_)
+    ));
+    assert!(matches!(stage.begin(&position, 2).await, Beginning::Lost));
     stage
         .client
         .batch_execute(
@@ -192,7 +250,7 @@ async fn a_position_of_another_outbox_or_of_other_triggers_begins_no_replay() {
         .unwrap();
     // The source notices it at its next heartbeat.
     while !matches!(stage.source.next().await, Signal::Resync(_)) {}
-    assert!(stage.begins(&position, 100).await.is_none());
+    assert!(matches!(stage.begin(&position, 100).await, Beginning::Lost));
 }
 
 #[tokio::test]

@@ -17,7 +17,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgherald_core::__private::host::outbox::{Position, Progress, Replay, Replayed, Replayer};
+use pgherald_core::__private::host::outbox::{
+    Beginning, Position, Progress, Replay, Replayed, Replayer,
+};
 use pgherald_core::{ConnectConfig, Event, Filter, Result, TableName};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -157,18 +159,11 @@ impl Shared {
 
     /// Reads a page with a connection that no other replay uses meanwhile.
     async fn read(self: Arc<Self>, position: Position, mut replay: Option<Replay>) -> Read {
-        // A position is compared with the source's session. Without a session, it cannot be judged.
-        if replay.is_none() && self.progress.position().is_none() {
-            return Read::Interrupted(None);
-        }
         let Ok(_permit) = self.permits.acquire().await else {
             return Read::Lost;
         };
         match timeout(DEADLINE, self.page(&position, &mut replay)).await {
-            Ok(Ok(page)) => match (replay, page) {
-                (Some(replay), Some(page)) => Read::Page(replay, page),
-                _ => Read::Lost,
-            },
+            Ok(Ok(read)) => read,
             Ok(Err(error)) if !error.is_connection() => {
                 tracing::warn!(error = %error.chain(), "replay failed: the client reads its state again");
                 Read::Lost
@@ -187,25 +182,29 @@ impl Shared {
     }
 
     /// Reads a page, and keeps the connection if it can be used again.
-    async fn page(
-        &self,
-        position: &Position,
-        replay: &mut Option<Replay>,
-    ) -> Result<Option<Replayed>> {
+    async fn page(&self, position: &Position, replay: &mut Option<Replay>) -> Result<Read> {
         let idle = self.idle().pop();
         let mut replayer = match idle.filter(Replayer::is_usable) {
             Some(replayer) => replayer,
             None => Replayer::connect(&self.config).await?,
         };
-        if replay.is_none() {
-            *replay = replayer.begin(position, &self.progress, self.limit).await?;
-        }
-        let page = match replay {
-            Some(replay) => Some(replayer.next(replay).await?),
-            None => None,
+        let begun = match replay {
+            Some(begun) => Ok(begun),
+            None => match replayer.begin(position, &self.progress, self.limit).await? {
+                Beginning::Replay(begun) => Ok(replay.insert(begun)),
+                Beginning::Lost => Err(Read::Lost),
+                Beginning::NoSession => Err(Read::Interrupted(None)),
+            },
+        };
+        let read = match begun {
+            Ok(begun) => {
+                let page = replayer.next(begun).await?;
+                Read::Page(begun.clone(), page)
+            }
+            Err(read) => read,
         };
         self.idle().push(replayer);
-        Ok(page)
+        Ok(read)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Replayer>> {

@@ -31,10 +31,22 @@ pub struct Replayer {
 }
 
 /// A replay that is under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replay {
     lineage: Arc<Lineage>,
     cursor: Cursor,
+}
+
+/// Whether a replay can begin.
+#[derive(Debug)]
+pub enum Beginning {
+    /// It can.
+    Replay(Replay),
+    /// Events since the position may be missing: the outbox is another one, triggers or tables were altered, or the server has crashed.
+    /// Or more rows were recorded since than the limit.
+    Lost,
+    /// The source has no session, and positions are compared with those of its session. Try again later.
+    NoSession,
 }
 
 /// A part of a replay.
@@ -64,9 +76,7 @@ impl Replayer {
         Ok(Self { reader, history })
     }
 
-    /// Begins a replay after `position`. Returns `None` if events since then may be missing: the outbox is another one, triggers or
-    /// tables were altered, the server has crashed, or the source has no session. Also returns `None` if more than `limit` rows were
-    /// recorded since.
+    /// Begins a replay after `position`, of at most `limit` rows.
     ///
     /// # Errors
     /// If the connection is lost.
@@ -75,18 +85,20 @@ impl Replayer {
         position: &Position,
         source: &Progress,
         limit: usize,
-    ) -> Result<Option<Replay>> {
+    ) -> Result<Beginning> {
         let Some(lineage) = source.lineage() else {
-            return Ok(None);
+            return Ok(Beginning::NoSession);
         };
         if !lineage.continues(position) || !lineage.is_within(&self.history) {
-            return Ok(None);
+            return Ok(Beginning::Lost);
         }
         let cursor = position.cursor.clone();
         let read = cursor.done.floor.max(cursor.position().unwrap_or(i64::MIN));
         let recorded = self.reader.now().await?.done.floor.saturating_sub(read);
-        let is_near = recorded <= i64::try_from(limit).unwrap_or(i64::MAX);
-        Ok(is_near.then_some(Replay { lineage, cursor }))
+        Ok(match recorded <= i64::try_from(limit).unwrap_or(i64::MAX) {
+            true => Beginning::Replay(Replay { lineage, cursor }),
+            false => Beginning::Lost,
+        })
     }
 
     /// Reads the next events of a replay.
