@@ -31,14 +31,9 @@ impl Stage {
             .batch_execute("CREATE TABLE counters (id int PRIMARY KEY)")
             .await
             .unwrap();
-        let table = TableName::new("public", "counters").unwrap();
-        let spec = TriggerSpec::new(table).outbox();
-        let plan = trigger::plan(&client, std::slice::from_ref(&spec)).await;
+        let plan = trigger::plan(&client, &[counters()]).await;
         plan.unwrap().apply(&client).await.unwrap();
-        let builder = OutboxSource::builder(config.clone()).watch(spec);
-        let progress = builder.progress();
-        let mut source = builder.build().unwrap();
-        while !matches!(source.next().await, Signal::Live) {}
+        let (source, progress) = live_source(&config).await;
         let replayer = Replayer::connect(&config).await.unwrap();
         Self {
             config,
@@ -73,10 +68,7 @@ impl Stage {
     }
 
     async fn events(&mut self) -> Vec<Event> {
-        match self.source.next().await {
-            Signal::Events(events) => events.to_vec(),
-            other => panic!("{other:?}"),
-        }
+        events(&mut self.source).await
     }
 
     async fn begin(&mut self, position: &Position, limit: usize) -> Beginning {
@@ -99,6 +91,25 @@ impl Stage {
                 return (keys, replay.end().unwrap());
             }
         }
+    }
+}
+
+fn counters() -> TriggerSpec {
+    TriggerSpec::new(TableName::new("public", "counters").unwrap()).outbox()
+}
+
+async fn live_source(config: &ConnectConfig) -> (OutboxSource, Progress) {
+    let builder = OutboxSource::builder(config.clone()).watch(counters());
+    let progress = builder.progress();
+    let mut source = builder.build().unwrap();
+    while !matches!(source.next().await, Signal::Live) {}
+    (source, progress)
+}
+
+async fn events(source: &mut OutboxSource) -> Vec<Event> {
+    match source.next().await {
+        Signal::Events(events) => events.to_vec(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -163,7 +174,8 @@ async fn the_source_may_be_behind_a_position() {
     // Of the same page, the client may also have had a part.
     let first = page[0].position().unwrap();
     assert_eq!(first.place(&page[0]), Live::Replayed);
-    assert_eq!(first.place(&page[1]), Live::Overlapping(None));
+    let after = page[1].position();
+    assert_eq!(first.place(&page[1]), Live::Overlapping(after));
 
     stage.insert(3).await;
     let later = stage.events().await;
@@ -186,11 +198,20 @@ async fn a_restart_of_the_server_makes_no_event_new() {
     server.restart().await.unwrap();
     stage.client = stage.config.client().await.unwrap();
     stage.replayer = Replayer::connect(&stage.config).await.unwrap();
-    while !matches!(stage.source.next().await, Signal::Live) {}
-    let (keys, end) = stage.replay(&begin).await;
-    assert_eq!(keys, ["1"]);
-    assert_eq!(end.place(&before[0]), Live::Replayed);
+    // A source of another process connects before this one notices the restart.
+    let (mut other, _) = live_source(&stage.config).await;
     stage.insert(2).await;
+    let later = events(&mut other).await[0].position().unwrap();
+    let begun = stage.begin(&later, 100).await;
+    assert!(matches!(begun, Beginning::Early), "{begun:?}");
+
+    while !matches!(stage.source.next().await, Signal::Live) {}
+    let begun = stage.begin(&later, 100).await;
+    assert!(matches!(begun, Beginning::Replay(_)), "{begun:?}");
+    let (keys, end) = stage.replay(&begin).await;
+    assert_eq!(keys, ["1", "2"]);
+    assert_eq!(end.place(&before[0]), Live::Replayed);
+    stage.insert(3).await;
     let after = stage.events().await;
     assert_ne!(end.place(&after[0]), Live::Replayed);
 }
@@ -231,7 +252,7 @@ async fn a_position_of_another_outbox_or_of_other_triggers_begins_no_replay() {
     ));
     let progress = std::mem::take(&mut stage.progress);
     let begun = stage.begin(&position, 100).await;
-    assert!(matches!(begun, Beginning::NoSession), "{begun:?}");
+    assert!(matches!(begun, Beginning::Early), "{begun:?}");
     stage.progress = progress;
     for id in 2..=4 {
         stage.insert(id).await;
@@ -274,4 +295,40 @@ async fn a_position_includes_the_events_up_to_it() {
     stage.insert(3).await;
     let later = stage.events().await[0].mark().unwrap();
     assert!(!second.includes(&later) && !end.includes(&later));
+}
+
+/// A difference of many rows takes several pages. Rows that are recorded meanwhile do not prolong a replay.
+#[tokio::test]
+async fn a_replay_ends_after_the_first_difference_that_it_has_begun() {
+    let mut stage = Stage::new().await;
+    stage.insert(0).await;
+    let begin = stage.events().await[0].position().unwrap();
+    let insert = |from: i32| {
+        format!(
+            "INSERT INTO counters SELECT n FROM generate_series({from}, {}) AS n",
+            from + 99
+        )
+    };
+    stage.client.batch_execute(&insert(1)).await.unwrap();
+    let Beginning::Replay(mut replay) = stage.begin(&begin, 1_000).await else {
+        panic!("the position is valid");
+    };
+    let mut count = 0;
+    for page in 1.. {
+        let read = stage.replayer.next(&mut replay).await.unwrap();
+        count += read.events.len();
+        if read.is_last {
+            break;
+        }
+        let more = insert(page * 100 + 1);
+        stage.client.batch_execute(&more).await.unwrap();
+    }
+    // The first page is the rest of the difference of row 0.
+    assert_eq!(count, 200);
+    let end = replay.end().unwrap();
+    let Beginning::Replay(mut rest) = stage.begin(&end, 1_000).await else {
+        panic!("the position is valid");
+    };
+    let page = stage.replayer.next(&mut rest).await.unwrap();
+    assert_eq!(key(&page.events[0]), "201");
 }

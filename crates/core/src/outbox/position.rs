@@ -38,8 +38,12 @@ pub(crate) struct Lineage {
 impl Lineage {
     pub(crate) fn new(history: &History, check: &Check) -> Self {
         let (identity, runs) = history.ids();
-        let tables = check.fingerprints();
-        let texts = tables.flat_map(|(triggers, rows)| [triggers, "\0", rows, "\0"]);
+        // Programs may name the same tables in another order.
+        let mut tables: Vec<_> = check.fingerprints().collect();
+        tables.sort_unstable();
+        let texts = tables
+            .into_iter()
+            .flat_map(|(triggers, rows)| [triggers, "\0", rows, "\0"]);
         Self {
             identity: digits(identity),
             runs: runs.iter().map(|run| digits(run)).collect(),
@@ -50,6 +54,11 @@ impl Lineage {
     /// Returns whether a reader may continue from `position`.
     pub(crate) fn continues(&self, position: &Position) -> bool {
         self.has_run_of(&position.lineage) && self.tables == position.lineage.tables
+    }
+
+    /// Returns whether `position` is from after a start of the server that this lineage does not have, and `history` has.
+    pub(super) fn is_older_than(&self, position: &Position, history: &History) -> bool {
+        !self.has_run_of(&position.lineage) && position.lineage.is_within(history)
     }
 
     /// Returns whether this server had all that readers of `before` have seen.
@@ -206,13 +215,23 @@ impl Position {
                 |reading: &Reading| reading.to.snapshot.has(xid) && reading.position >= id;
             done.snapshot.has(xid) || reading.as_ref().is_some_and(has_read)
         };
+        let is_in_span = |reading: &Reading| done.is_at(&span.done) && reading.to.is_at(&span.to);
         match event.transaction_id() {
             Some(xid) if has(xid) => Live::Replayed,
             _ => Live::Overlapping(
-                self.is_between_spans()
+                reading
+                    .as_ref()
+                    .is_none_or(is_in_span)
                     .then(|| span.position(done.clone(), id)),
             ),
         }
+    }
+
+    /// Returns this position in the lineage of `current`, a later position of the same history. A reader that has had the resyncs
+    /// between both can continue from it.
+    #[must_use]
+    pub fn in_lineage_of(&self, current: &Self) -> Self {
+        current.lineage.at(self.cursor.clone())
     }
 
     /// Returns whether a reader at this position has had its last span as a whole. That is so at the end of a replay.
