@@ -9,7 +9,7 @@ use super::position::{Lineage, Position, Progress, Span};
 use super::reader::{OutboxReader, Share};
 use super::row::failed;
 use crate::connect::{ConnectConfig, drive};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::Event;
 
 /// The rows that are read at a time. A client that does not read keeps two pages in memory.
@@ -59,7 +59,8 @@ pub enum Beginning {
 pub struct Replayed {
     /// The events, in order.
     pub events: Vec<Event>,
-    /// Whether events are missing: rows were trimmed before they were read, or failed to decode.
+    /// Whether events are missing: rows were trimmed before they were read, or failed to decode, or the server has another history than
+    /// the one that the replay began on.
     pub is_gap: bool,
     /// Whether everything up to now was read.
     pub is_last: bool,
@@ -120,11 +121,14 @@ impl Replayer {
     ///
     /// # Errors
     /// If the connection is lost; the replayer is then of no use any more. Of kind [`ErrorKind::History`] if the position is ahead
-    /// of the outbox, or another connection began the replay on a server with another history.
+    /// of the outbox.
     pub async fn next(&mut self, replay: &mut Replay) -> Result<Replayed> {
         if !replay.lineage.is_within(&self.history) {
-            let message = "the server has another history than the one that the replay began on";
-            return Err(Error::new(ErrorKind::History, message));
+            return Ok(Replayed {
+                events: Vec::new(),
+                is_gap: true,
+                is_last: false,
+            });
         }
         let before = replay.cursor.clone();
         let page = self.reader.rows(&before, &Share::all(), None, PAGE).await?;
