@@ -26,5 +26,6 @@ pages! {
     rolling_deploys: "rolling-deploys.md";
     distributor: "distributor.md";
     distributor_security: "distributor-security.md";
+    nats: "nats.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
+use percent_encoding::percent_decode_str;
 use pgherald_core::__private::host::errors;
 use pgherald_core::{ErrorKind, Result};
 
@@ -165,6 +166,14 @@ impl NatsConfig {
         self.request_timeout
     }
 
+    /// Returns how long it may take to connect.
+    pub(crate) fn connect_limit(&self) -> Duration {
+        // The library limits each attempt, but not all of them together.
+        let servers = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
+        self.connect_timeout
+            .saturating_mul(servers.saturating_add(1))
+    }
+
     /// Fails if a setting is out of its range.
     pub(crate) fn check(&self) -> Result<()> {
         for (setting, value) in [
@@ -185,15 +194,28 @@ impl NatsConfig {
     /// # Errors
     /// If no server can be reached, or the server refuses the credentials, or a file cannot be read. All of this can be retried.
     pub async fn connect(&self) -> Result<Client> {
+        self.connect_with(|options| options).await
+    }
+
+    /// Like [`connect`](Self::connect), with options of the connection that `adapt` changes.
+    pub(crate) async fn connect_with(
+        &self,
+        adapt: impl FnOnce(ConnectOptions) -> ConnectOptions,
+    ) -> Result<Client> {
         self.check()?;
-        let mut options = ConnectOptions::new()
+        let mut options = adapt(ConnectOptions::new())
             .name(&self.name)
             .connection_timeout(self.connect_timeout)
             .request_timeout(Some(self.request_timeout))
             .client_capacity(QUEUED)
             .require_tls(self.requires_tls)
             .reconnect_delay_callback(pause);
-        options = match &self.login {
+        let of_url = self.servers.iter().find_map(of_url);
+        let login = match &self.login {
+            Login::None => of_url.as_ref().unwrap_or(&Login::None),
+            login => login,
+        };
+        options = match login {
             Login::None => options,
             Login::User(user, password) => {
                 options.user_and_password(user.clone(), password.clone())
@@ -218,11 +240,7 @@ impl NatsConfig {
             options = options.ignore_discovered_servers();
         }
         let connecting = options.connect(self.servers.clone());
-        // The library limits each attempt, but not all of them together.
-        let limit = self.connect_timeout
-            * u32::try_from(self.servers.len())
-                .unwrap_or(u32::MAX)
-                .saturating_add(1);
+        let limit = self.connect_limit();
         match tokio::time::timeout(limit, connecting).await {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(cause)) => Err(self.refused(cause)),
@@ -268,6 +286,16 @@ fn server(text: &str) -> Result<ServerAddr> {
         Ok(address) => refuse(&format!("has the scheme {}", address.scheme())),
         Err(_) => refuse("cannot be read"),
     }
+}
+
+/// The credentials in a URL, which the library does not use by itself.
+fn of_url(address: &ServerAddr) -> Option<Login> {
+    let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let user = decoded(address.username()?);
+    Some(match address.password() {
+        Some(password) => Login::User(user, decoded(password)),
+        None => Login::Token(user),
+    })
 }
 
 fn unreadable(path: &Path, cause: std::io::Error) -> pgherald_core::Error {

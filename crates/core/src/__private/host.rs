@@ -15,7 +15,7 @@ pub mod events {
     pub use crate::reconnect::{Reconnecting, within_limit};
     pub use crate::router::Router;
     pub use crate::router::subscription::SubscriptionObserver;
-    pub use crate::source::forwarded::{Inbox, reason, undecodable};
+    pub use crate::source::forwarded::{Inbox, absorb, reason, undecodable};
 }
 
 /// Running handlers without a group.

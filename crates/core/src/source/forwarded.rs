@@ -72,6 +72,11 @@ pub fn reason(label: &str) -> Option<ResyncReason> {
     }
 }
 
+/// Merges another resync into a resync.
+pub fn absorb(resync: &mut Resync, other: Resync) {
+    resync.absorb(other);
+}
+
 /// The reason of a resync if the process that forwards events has received something else.
 #[must_use]
 pub fn undecodable() -> ResyncReason {

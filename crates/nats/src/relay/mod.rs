@@ -37,6 +37,7 @@ use self::heartbeats::Slices;
 use self::metrics::Metrics;
 pub use self::options::{RelayOptions, StreamOptions};
 use self::session::Connector;
+pub(crate) use self::stream::covers;
 use crate::config::NatsConfig;
 
 /// Stores the events of the outbox in a stream of NATS JetStream, each exactly once, in commit order of each row.

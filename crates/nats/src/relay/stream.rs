@@ -189,7 +189,7 @@ fn compare(config: &Config, create: &StreamOptions, problems: &mut Vec<String>) 
 }
 
 /// Whether a filter matches a subject.
-fn covers(filter: &str, subject: &str) -> bool {
+pub(crate) fn covers(filter: &str, subject: &str) -> bool {
     let mut subject = subject.split('.');
     for token in filter.split('.') {
         match (token, subject.next()) {

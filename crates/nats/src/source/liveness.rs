@@ -1,0 +1,274 @@
+//! Whether the relays keep up, by their heartbeats.
+//!
+//! For each slice there is a moment before which everything is known: all changes that were committed before it have been
+//! received. A heartbeat with a lag and a sequence moves it to `the heartbeat's arrival − lag`, as soon as the source has received
+//! the stream up to that sequence. Until then the heartbeat waits. The age of the oldest of these moments is the lag of the source.
+//!
+//! Ages are measured by the clock of this process only. A delay of the heartbeat on its way is not seen.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::contract::Heartbeat;
+
+/// Heartbeats of a slice that wait. With more, the source is far behind, and the newest are dropped.
+const WAITING: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Liveness {
+    max_lag: Duration,
+    /// When the session was opened.
+    since: Instant,
+    /// The sequence up to which the stream was received.
+    position: u64,
+    slices: Vec<Slice>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slice {
+    epoch: i64,
+    /// Every change that was committed before this moment has been received.
+    known: Option<Instant>,
+    /// Sequences, and the moments that are known when they have been received.
+    waiting: VecDeque<(u64, Instant)>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict {
+    Live,
+    Late(Late),
+}
+
+/// Why a source is late.
+#[derive(Debug, PartialEq)]
+pub(super) enum Late {
+    /// No heartbeat has arrived at all.
+    Unheard,
+    /// The slices that have no recent heartbeat, one of them, and whether one waits for messages of the stream.
+    Slices {
+        count: usize,
+        first: usize,
+        of: usize,
+        is_behind: bool,
+    },
+}
+
+impl Liveness {
+    /// The liveness of a session that begins at a position.
+    pub(super) fn new(max_lag: Duration, since: Instant, position: u64) -> Self {
+        Self {
+            max_lag,
+            since,
+            position,
+            slices: Vec::new(),
+        }
+    }
+
+    /// The stream was received up to this sequence.
+    pub(super) fn received_up_to(&mut self, position: u64) {
+        if position <= self.position {
+            return;
+        }
+        self.position = position;
+        for slice in &mut self.slices {
+            while let Some(&(sequence, known)) = slice.waiting.front()
+                && sequence <= position
+            {
+                slice.waiting.pop_front();
+                slice.known = slice.known.max(Some(known));
+            }
+        }
+    }
+
+    /// Takes a heartbeat in. Returns whether the number of slices has changed.
+    pub(super) fn heard(&mut self, heartbeat: &Heartbeat, now: Instant) -> bool {
+        let slices = usize::from(heartbeat.slices);
+        let has_changed = !self.slices.is_empty() && self.slices.len() != slices;
+        if self.slices.len() != slices {
+            self.slices = vec![Slice::default(); slices];
+        }
+        let max_lag = self.max_lag;
+        let Some(slice) = self.slices.get_mut(usize::from(heartbeat.slice)) else {
+            return has_changed;
+        };
+        // Another relay has taken the slice over. The epochs of another history may be smaller.
+        let is_fenced = heartbeat.epoch < slice.epoch;
+        let is_recent = slice.known.is_some_and(|known| now - known < max_lag);
+        // A moment that the clock cannot express is too long ago.
+        let Some(known) = now.checked_sub(heartbeat.lag()) else {
+            return has_changed;
+        };
+        if is_fenced && is_recent {
+            return has_changed;
+        }
+        slice.epoch = heartbeat.epoch;
+        if heartbeat.sequence <= self.position {
+            slice.known = slice.known.max(Some(known));
+        } else if slice.waiting.len() < WAITING {
+            slice.waiting.push_back((heartbeat.sequence, known));
+        }
+        has_changed
+    }
+
+    /// Returns when a source that is live becomes late if nothing arrives.
+    pub(super) fn end_of_life(&self) -> Instant {
+        let oldest = self.slices.iter().map(|slice| slice.known).min().flatten();
+        oldest.unwrap_or(self.since) + self.max_lag
+    }
+
+    /// Returns until when heartbeats may be missing because the session is young.
+    pub(super) fn end_of_patience(&self) -> Instant {
+        self.since + self.max_lag
+    }
+
+    pub(super) fn verdict(&self, now: Instant) -> Verdict {
+        let is_late = |slice: &&Slice| {
+            slice
+                .known
+                .is_none_or(|known| now.saturating_duration_since(known) >= self.max_lag)
+        };
+        let count = self.slices.iter().filter(is_late).count();
+        if count == 0 && !self.slices.is_empty() {
+            return Verdict::Live;
+        }
+        if self.slices.is_empty() {
+            return Verdict::Late(Late::Unheard);
+        }
+        let first = self.slices.iter().position(|slice| is_late(&slice));
+        let mut late = self.slices.iter().filter(is_late);
+        Verdict::Late(Late::Slices {
+            count,
+            first: first.unwrap_or_default(),
+            of: self.slices.len(),
+            is_behind: late.any(|slice| !slice.waiting.is_empty()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Late, Liveness, Verdict};
+    use crate::contract::Heartbeat;
+
+    const MAX_LAG: Duration = Duration::from_millis(1_000);
+
+    struct Scene(Liveness, Instant);
+
+    impl Scene {
+        /// Two slices.
+        fn new(position: u64) -> Self {
+            let now = Instant::now();
+            Self(Liveness::new(MAX_LAG, now, position), now)
+        }
+
+        /// A heartbeat that arrives after `at` milliseconds.
+        fn heard(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
+            let lag = Duration::from_millis(lag);
+            let heartbeat = Heartbeat::new((slice, 2), epoch, sequence, lag, MAX_LAG / 4);
+            self.0.heard(&heartbeat, self.at(at))
+        }
+
+        fn at(&self, milliseconds: u64) -> Instant {
+            self.1 + Duration::from_millis(milliseconds)
+        }
+
+        fn verdict(&self, at: u64) -> Verdict {
+            self.0.verdict(self.at(at))
+        }
+
+        fn is_live(&self, at: u64) -> bool {
+            self.verdict(at) == Verdict::Live
+        }
+    }
+
+    #[test]
+    fn all_slices_have_to_be_recent() {
+        let mut scene = Scene::new(10);
+        assert_eq!(scene.0.end_of_patience(), scene.at(1_000));
+        assert_eq!(scene.verdict(0), Verdict::Late(Late::Unheard));
+        scene.heard(1_000, 0, 1, 10, 0);
+        let late = |first| {
+            Verdict::Late(Late::Slices {
+                count: 1,
+                first,
+                of: 2,
+                is_behind: false,
+            })
+        };
+        assert_eq!(scene.verdict(1_000), late(1));
+        scene.heard(1_500, 1, 1, 3, 200);
+        assert!(scene.is_live(1_999));
+        assert_eq!(scene.0.end_of_life(), scene.at(2_000));
+        assert_eq!(scene.verdict(2_000), late(0));
+        scene.heard(2_100, 0, 1, 10, 0);
+        // The lag of the other one counts.
+        assert_eq!(scene.verdict(2_300), late(1));
+    }
+
+    #[test]
+    fn a_heartbeat_counts_once_its_sequence_was_received() {
+        let mut scene = Scene::new(10);
+        scene.heard(0, 0, 1, 10, 0);
+        scene.heard(0, 1, 1, 12, 0);
+        scene.heard(600, 1, 1, 14, 0);
+        assert!(!scene.is_live(600));
+        scene.0.received_up_to(12);
+        assert!(scene.is_live(600));
+        scene.heard(900, 0, 1, 10, 0);
+        let behind = Verdict::Late(Late::Slices {
+            count: 1,
+            first: 1,
+            of: 2,
+            is_behind: true,
+        });
+        assert_eq!(scene.verdict(1_100), behind);
+        scene.0.received_up_to(13);
+        assert_eq!(scene.verdict(1_100), behind);
+        scene.0.received_up_to(14);
+        assert!(scene.is_live(1_599));
+        assert!(!scene.is_live(1_600));
+    }
+
+    #[test]
+    fn a_lag_that_is_too_large_is_not_live() {
+        let mut scene = Scene::new(0);
+        scene.heard(5_000, 0, 1, 0, 999);
+        scene.heard(5_000, 1, 1, 0, 1_000);
+        assert!(!scene.is_live(5_000));
+        scene.heard(5_000, 1, 1, 0, u64::MAX);
+        assert!(!scene.is_live(5_000));
+        scene.heard(5_000, 1, 1, 0, 0);
+        assert!(scene.is_live(5_000));
+    }
+
+    #[test]
+    fn a_fenced_relay_is_ignored_unless_its_epoch_belongs_to_another_history() {
+        let mut scene = Scene::new(0);
+        scene.heard(0, 0, 7, 0, 0);
+        scene.heard(0, 1, 7, 0, 0);
+        scene.heard(900, 0, 6, 0, 0);
+        scene.heard(900, 1, 7, 0, 0);
+        assert!(!scene.is_live(1_000));
+        scene.heard(1_000, 0, 6, 0, 0);
+        assert!(scene.is_live(1_000));
+    }
+
+    #[test]
+    fn another_number_of_slices_begins_anew() {
+        let mut scene = Scene::new(0);
+        assert!(!scene.heard(0, 0, 1, 0, 0));
+        assert!(!scene.heard(0, 1, 1, 0, 0));
+        let of_three = Heartbeat::new((0, 3), 1, 0, Duration::ZERO, MAX_LAG);
+        assert!(scene.0.heard(&of_three, scene.at(0)));
+        assert!(!scene.is_live(0));
+        // A slice that does not exist.
+        let foreign = Heartbeat::new((9, 3), 1, 0, Duration::ZERO, MAX_LAG);
+        assert!(!scene.0.heard(&foreign, scene.at(0)));
+    }
+}

@@ -1,0 +1,111 @@
+//! Errors of a source on a stream.
+
+use std::time::Duration;
+
+use pgherald_core::__private::host::errors::nats;
+use pgherald_core::{Error, ErrorKind};
+
+use super::builder::Settings;
+use super::liveness::Late;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn disconnected(message: String) -> Error {
+    nats(ErrorKind::Disconnected, message, None)
+}
+
+/// The stream cannot be looked up.
+pub(super) fn no_stream(settings: &Settings, cause: impl Into<Cause>) -> Error {
+    let message = format!(
+        "cannot read the stream {} of NATS at {}: check its name, that a relay fills it, and the permissions of the user",
+        settings.stream, settings.config
+    );
+    nats(ErrorKind::Connect, message, Some(cause.into()))
+}
+
+/// The stream does not store the relay's subjects.
+pub(super) fn other_subjects(settings: &Settings, subjects: &[String]) -> Error {
+    let message = format!(
+        "the stream {} does not store {}, but {}: check the prefix and the name of the stream",
+        settings.stream,
+        settings.prefix.all(),
+        subjects.join(", ")
+    );
+    nats(ErrorKind::Protocol, message, None)
+}
+
+/// The server refuses a consumer.
+pub(super) fn no_consumer(settings: &Settings, cause: impl Into<Cause>) -> Error {
+    let message = format!(
+        "cannot create a consumer of the stream {}: check the permissions of the user, and the limits of the stream and its account",
+        settings.stream
+    );
+    nats(ErrorKind::Connect, message, Some(cause.into()))
+}
+
+/// A request on a new connection has failed.
+pub(super) fn no_subscription(settings: &Settings, cause: impl Into<Cause>) -> Error {
+    let message = format!("cannot subscribe at NATS at {}", settings.config);
+    nats(ErrorKind::Disconnected, message, Some(cause.into()))
+}
+
+/// The connection was lost.
+pub(super) fn lost(settings: &Settings) -> Error {
+    disconnected(format!(
+        "the connection to NATS at {} was lost",
+        settings.config
+    ))
+}
+
+/// Deliveries of the consumer were lost on their way.
+pub(super) fn gap(settings: &Settings, lost: u64) -> Error {
+    disconnected(format!(
+        "{lost} messages of the stream {} were lost on their way: the source was too slow, or the connection was interrupted",
+        settings.stream
+    ))
+}
+
+/// The consumer is silent.
+pub(super) fn silent(settings: &Settings, limit: Duration) -> Error {
+    disconnected(format!(
+        "the consumer of the stream {} has been silent for {limit:?}: the server has stopped or lost it, or the stream was deleted",
+        settings.stream
+    ))
+}
+
+/// The stream was deleted and created again.
+pub(super) fn another_stream(settings: &Settings) -> Error {
+    disconnected(format!(
+        "the stream {} was deleted and created again",
+        settings.stream
+    ))
+}
+
+/// The relays do not keep up. `complaint` is what the server has said last.
+pub(super) fn late(settings: &Settings, late: &Late, complaint: Option<String>) -> Error {
+    let limit = settings.max_lag;
+    let mut message = match late {
+        Late::Unheard => format!(
+            "no heartbeat of a relay has arrived at {} within {limit:?}: start a relay of this prefix, or correct the prefix",
+            settings.prefix.heartbeats()
+        ),
+        Late::Slices {
+            count,
+            first,
+            of,
+            is_behind,
+        } => {
+            let cause = match is_behind {
+                true => "the source has not received what they have stored",
+                false => "their relay has stopped, is behind, or cannot reach PostgreSQL or NATS",
+            };
+            format!(
+                "{count} of {of} slices are behind by {limit:?} or more, slice {first} among them: {cause}; see `pgherald status`"
+            )
+        }
+    };
+    if let Some(complaint) = complaint {
+        message = format!("{message}. The server has reported: {complaint}");
+    }
+    nats(ErrorKind::Timeout, message, None)
+}

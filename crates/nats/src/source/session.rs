@@ -1,0 +1,359 @@
+//! One session: a connection, an ordered consumer and the subscription of heartbeats.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, push};
+use async_nats::jetstream::{self, stream};
+use async_nats::{Client, Event, Message, StatusCode, Subject, header};
+use pgherald_core::{Error, Result};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::builder::Settings;
+use super::inspection::Inspection;
+use super::refusal;
+use super::subscription::Subscription;
+use crate::contract::Heartbeat;
+use crate::relay::covers;
+
+/// The maximum number of messages, and of their bytes, that are returned together.
+const BATCH: usize = 512;
+const BATCH_BYTES: usize = 1024 * 1024;
+/// For how long the server keeps a consumer that nobody listens to.
+const ABANDONED: std::time::Duration = std::time::Duration::from_secs(30);
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What has arrived together, in this order of its parts.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    pub(super) messages: Vec<Message>,
+    /// Whether messages were removed from the stream before they were read.
+    pub(super) has_lost_messages: bool,
+    /// The sequence up to which the stream was received.
+    pub(super) position: u64,
+    pub(super) heartbeats: Vec<Heartbeat>,
+}
+
+/// What the client library reports about the connection.
+#[derive(Clone, Default)]
+struct Connection {
+    is_lost: bool,
+    /// The last error that the server has reported.
+    complaint: Option<String>,
+}
+
+pub(super) struct Session {
+    settings: Arc<Settings>,
+    client: Client,
+    context: jetstream::Context,
+    deliveries: Subscription,
+    heartbeats: Subscription,
+    inspection: Inspection,
+    connection: watch::Receiver<Connection>,
+    lost: Boxed<()>,
+    /// The number of deliveries so far.
+    delivered: u64,
+    /// The sequence up to which the stream was received.
+    position: u64,
+    /// When the consumer was last heard.
+    heard: Instant,
+    timer: Pin<Box<Sleep>>,
+    /// Requests of the server to confirm that deliveries were read.
+    confirmations: VecDeque<Subject>,
+    confirming: Option<Boxed<()>>,
+    /// Why the session cannot be used any more, held back until everything before is passed on.
+    failed: Option<Error>,
+}
+
+impl Session {
+    /// Connects, and subscribes to everything that is stored in the stream from now on.
+    pub(super) async fn open(settings: &Arc<Settings>) -> Result<Self> {
+        let (client, connection) = connect(settings).await?;
+        let subscribed = |cause| refusal::no_subscription(settings, cause);
+        let context = jetstream::new(client.clone());
+        let stream = context
+            .get_stream(&settings.stream)
+            .await
+            .map_err(|cause| refusal::no_stream(settings, cause))?;
+        check_subjects(settings, stream.cached_info())?;
+        let heartbeats = Subscription::new(&client, settings.prefix.heartbeats());
+        let heartbeats = heartbeats.await.map_err(subscribed)?;
+        let inbox = client.new_inbox();
+        let deliveries = Subscription::new(&client, inbox.clone());
+        let deliveries = deliveries.await.map_err(subscribed)?;
+        let position = stream.cached_info().state.last_sequence;
+        stream
+            .create_consumer(ordered(settings, inbox, position))
+            .await
+            .map_err(|cause| refusal::no_consumer(settings, cause))?;
+        let mut watched = connection.clone();
+        let now = Instant::now();
+        Ok(Self {
+            inspection: Inspection::new(Arc::clone(settings), stream, position),
+            settings: Arc::clone(settings),
+            client,
+            context,
+            deliveries,
+            heartbeats,
+            connection,
+            lost: Box::pin(async move {
+                // Also returns when the client has ended.
+                let _ = watched.wait_for(|connection| connection.is_lost).await;
+            }),
+            delivered: 0,
+            position,
+            heard: now,
+            timer: Box::pin(sleep_until(now)),
+            confirmations: VecDeque::new(),
+            confirming: None,
+            failed: None,
+        })
+    }
+
+    /// Returns the sequence up to which the stream was received.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Returns the last error that the server has reported, such as a missing permission.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.connection.borrow().complaint.clone()
+    }
+
+    /// Waits until something arrives, or until the given time. Cancel safe.
+    pub(super) async fn next(&mut self, until: Option<Instant>) -> Result<Arrivals> {
+        poll_fn(|cx| self.poll_next(cx, until)).await
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        until: Option<Instant>,
+    ) -> Poll<Result<Arrivals>> {
+        let before = self.position;
+        let mut arrivals = Arrivals::default();
+        if self.failed.is_none() {
+            self.poll_deliveries(cx, &mut arrivals);
+            self.poll_heartbeats(cx, &mut arrivals);
+            self.poll_confirmations(cx);
+            if self.failed.is_none() && self.lost.as_mut().poll(cx).is_ready() {
+                self.failed = Some(refusal::lost(&self.settings));
+            }
+        }
+        arrivals.position = self.position;
+        if self.position != before || !arrivals.is_empty() {
+            return Poll::Ready(Ok(arrivals));
+        }
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        self.poll_time(cx, until).map_ok(|()| arrivals)
+    }
+
+    fn poll_deliveries(&mut self, cx: &mut Context<'_>, arrivals: &mut Arrivals) {
+        let mut bytes = 0;
+        while self.failed.is_none() && arrivals.messages.len() < BATCH && bytes < BATCH_BYTES {
+            match self.deliveries.poll_next(cx) {
+                Poll::Ready(Some(message)) => {
+                    self.heard = Instant::now();
+                    bytes += message.length;
+                    match self.delivery(message) {
+                        Ok(message) => arrivals.messages.extend(message),
+                        Err(error) => self.failed = Some(error),
+                    }
+                }
+                Poll::Ready(None) => self.failed = Some(refusal::lost(&self.settings)),
+                Poll::Pending => break,
+            }
+        }
+        if self.failed.is_some() {
+            return;
+        }
+        match self.inspection.poll(cx, self.position) {
+            Poll::Ready(Ok(())) => arrivals.has_lost_messages = true,
+            Poll::Ready(Err(error)) => self.failed = Some(error),
+            Poll::Pending => {}
+        }
+    }
+
+    /// Takes a delivery in. Returns it if it is a message of the stream.
+    fn delivery(&mut self, message: Message) -> Result<Option<Message>> {
+        match message.status {
+            None => {}
+            // A heartbeat of the consumer, or a request to confirm that everything before was read.
+            Some(StatusCode::IDLE_HEARTBEAT) => return self.on_status(message).map(|()| None),
+            Some(_) => return Ok(None),
+        }
+        let message = jetstream::Message {
+            message,
+            context: self.context.clone(),
+        };
+        // Not from the consumer: anybody may send to an inbox.
+        let Ok((stream, consumer)) = message
+            .info()
+            .map(|info| (info.stream_sequence, info.consumer_sequence))
+        else {
+            return Ok(None);
+        };
+        self.expect(consumer, self.delivered + 1)?;
+        self.delivered = consumer;
+        self.position = self.position.max(stream);
+        Ok(Some(message.message))
+    }
+
+    fn on_status(&mut self, message: Message) -> Result<()> {
+        let header = |name| {
+            let headers = message.headers.as_ref()?;
+            headers.get(name)?.as_str().parse::<u64>().ok()
+        };
+        let stalled = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get("Nats-Consumer-Stalled"))
+            .map(|subject| Subject::from(subject.as_str()));
+        if let (Some(consumer), Some(stream)) = (
+            header(header::NATS_LAST_CONSUMER),
+            header(header::NATS_LAST_STREAM),
+        ) {
+            self.expect(consumer, self.delivered)?;
+            self.position = self.position.max(stream);
+        }
+        self.confirmations.extend(message.reply);
+        self.confirmations.extend(stalled);
+        Ok(())
+    }
+
+    /// Fails if deliveries before this one were lost.
+    fn expect(&self, sequence: u64, expected: u64) -> Result<()> {
+        match sequence.checked_sub(expected) {
+            Some(0) => Ok(()),
+            lost => Err(refusal::gap(&self.settings, lost.unwrap_or_default())),
+        }
+    }
+
+    fn poll_heartbeats(&mut self, cx: &mut Context<'_>, arrivals: &mut Arrivals) {
+        while self.failed.is_none() && arrivals.heartbeats.len() < BATCH {
+            match self.heartbeats.poll_next(cx) {
+                Poll::Ready(Some(message)) => match Heartbeat::parse(&message.payload) {
+                    Ok(heartbeat) => arrivals.heartbeats.push(heartbeat),
+                    Err(error) => {
+                        tracing::debug!(%error, subject = %message.subject, "not a heartbeat");
+                    }
+                },
+                Poll::Ready(None) => self.failed = Some(refusal::lost(&self.settings)),
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    /// Sends what the server has asked for. It sends no further messages before that.
+    fn poll_confirmations(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if let Some(confirming) = &mut self.confirming {
+                if confirming.as_mut().poll(cx).is_pending() {
+                    return;
+                }
+                self.confirming = None;
+            }
+            let Some(subject) = self.confirmations.pop_front() else {
+                return;
+            };
+            let client = self.client.clone();
+            self.confirming = Some(Box::pin(async move {
+                // If it fails, the connection has ended, which is noticed by other means.
+                let _ = client.publish(subject, "".into()).await;
+            }));
+        }
+    }
+
+    /// Ready at the given time, or when the consumer has been silent for too long.
+    fn poll_time(&mut self, cx: &mut Context<'_>, until: Option<Instant>) -> Poll<Result<()>> {
+        let limit = self.settings.silence_limit();
+        let silent = self.heard + limit;
+        let wake = until.map_or(silent, |until| until.min(silent));
+        if self.timer.deadline() != wake {
+            self.timer.as_mut().reset(wake);
+        }
+        std::task::ready!(self.timer.as_mut().poll(cx));
+        match Instant::now() < silent {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Ready(Err(refusal::silent(&self.settings, limit))),
+        }
+    }
+}
+
+impl Arrivals {
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.heartbeats.is_empty() && !self.has_lost_messages
+    }
+}
+
+async fn connect(settings: &Settings) -> Result<(Client, watch::Receiver<Connection>)> {
+    let (sender, connection) = watch::channel(Connection::default());
+    let on_event = move |event| {
+        sender.send_modify(|connection| match event {
+            Event::Disconnected | Event::Closed => connection.is_lost = true,
+            Event::ServerError(error) => connection.complaint = Some(error.to_string()),
+            _ => {}
+        });
+        std::future::ready(())
+    };
+    let client = settings
+        .config
+        .connect_with(|options| {
+            options
+                .event_callback(on_event)
+                // Another session is opened instead.
+                .max_reconnects(1)
+        })
+        .await?;
+    Ok((client, connection))
+}
+
+/// A consumer of what is stored after `position`.
+fn ordered(settings: &Settings, inbox: String, position: u64) -> push::Config {
+    push::Config {
+        deliver_subject: inbox,
+        description: Some("pgherald source".to_owned()),
+        filter_subjects: settings.filters.clone(),
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: position + 1,
+        },
+        ack_policy: AckPolicy::None,
+        replay_policy: ReplayPolicy::Instant,
+        max_deliver: 1,
+        flow_control: true,
+        idle_heartbeat: settings.idle_interval(),
+        num_replicas: 1,
+        memory_storage: true,
+        inactive_threshold: ABANDONED,
+        ..push::Config::default()
+    }
+}
+
+/// Fails if the stream does not store the subjects of the prefix. A mirror stores those of its origin, with the same sequences. A
+/// stream that collects from others has sequences of its own, which heartbeats know nothing of.
+fn check_subjects(settings: &Settings, info: &stream::Info) -> Result<()> {
+    let subjects = &info.config.subjects;
+    // Every relay writes such a message when it needs to.
+    let control = settings.prefix.control(0);
+    if info.config.mirror.is_some() || subjects.iter().any(|subject| covers(subject, &control)) {
+        return Ok(());
+    }
+    Err(refusal::other_subjects(settings, subjects))
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("stream", &self.settings.stream)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! Faults of a relay's process, of the NATS server, and of the connection to it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pgherald::trigger::TriggerSpec;
+use pgherald_nats::NatsSourceBuilder;
+use pgherald_testkit::FaultProxy;
+use pgherald_testkit::nats::NatsServer;
+use rustix::process::Signal;
+
+use crate::fake;
+use crate::process::Process;
+
+/// The faults that last until they are repaired.
+pub(crate) const FAULTS: [&str; 6] = [
+    "kill_relay",
+    "suspend_relay",
+    "kill_nats",
+    "pause_nats",
+    "refuse_client",
+    "stall_client",
+];
+
+/// Far more than the lag that the relay of these tests reports, and its interval of heartbeats.
+pub(crate) const MAX_LAG: Duration = Duration::from_millis(2_500);
+
+/// A relay in a process of its own, and a NATS server behind a proxy. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Remote {
+    server: Rc<NatsServer>,
+    proxy: Rc<FaultProxy>,
+    process: Rc<RefCell<Process>>,
+}
+
+impl Remote {
+    pub(crate) async fn new() -> Self {
+        let server = NatsServer::start().await.unwrap();
+        let client = async_nats::connect(server.url()).await.unwrap();
+        let context = async_nats::jetstream::new(client);
+        fake::create_stream(&context, &"pg".parse().unwrap()).await;
+        let proxy = FaultProxy::start((server.host(), server.port())).await;
+        Self {
+            proxy: Rc::new(proxy.unwrap()),
+            server: Rc::new(server),
+            process: Rc::default(),
+        }
+    }
+
+    /// Starts the process on a database.
+    pub(crate) fn start_relay(&self, url: &str, slices: u16, spec: &TriggerSpec) {
+        let nats = self.server.url();
+        self.process.borrow_mut().start(url, &nats, slices, spec);
+    }
+
+    /// A source that reads through the proxy, and detects faults quickly.
+    pub(crate) fn source(&self) -> NatsSourceBuilder {
+        fake::source(&self.proxy.url(&self.server.url())).max_lag(MAX_LAG)
+    }
+
+    /// Injects the fault of a name.
+    pub(crate) async fn inject(&self, fault: &str) {
+        match fault {
+            "kill_relay" => self.process.borrow_mut().kill(),
+            "suspend_relay" => self.process.borrow().signal(Signal::STOP),
+            "kill_nats" => self.server.kill().await.unwrap(),
+            "pause_nats" => self.server.pause().await.unwrap(),
+            "cut_client" => self.proxy.cut(),
+            "refuse_client" => {
+                self.proxy.refuse();
+                self.proxy.cut();
+            }
+            "stall_client" => self.proxy.stall(),
+            other => panic!("no fault {other}"),
+        }
+    }
+
+    /// Ends all faults.
+    pub(crate) async fn repair(self) {
+        self.proxy.resume();
+        match self.server.is_running().await {
+            true => self.server.resume().await.unwrap(),
+            false => self.server.start_again().await.unwrap(),
+        }
+        self.process.borrow_mut().run_again();
+    }
+}
