@@ -2,11 +2,13 @@
 
 use pgherald::{ConnectConfig, Event, OutboxSource, Signal, Source, TableName};
 use pgherald_core::__private::host::outbox::{
-    Live, Located, Position, Progress, Progresses, Replay, Replayer,
+    Beginning, Live, Located, Position, Progress, Progresses, Replayer,
 };
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_testkit::Postgres;
 use tokio_postgres::Client;
+
+use crate::source::DEADLINE;
 
 struct Stage {
     config: ConnectConfig,
@@ -19,21 +21,19 @@ struct Stage {
 impl Stage {
     /// A source that is live. It reads only when a test waits for its next events.
     async fn new() -> Self {
-        let server = Postgres::shared().await.unwrap();
+        Self::on(Postgres::shared().await.unwrap()).await
+    }
+
+    async fn on(server: &Postgres) -> Self {
         let config: ConnectConfig = server.create_database().await.unwrap().parse().unwrap();
         let client = config.client().await.unwrap();
         client
             .batch_execute("CREATE TABLE counters (id int PRIMARY KEY)")
             .await
             .unwrap();
-        let table = TableName::new("public", "counters").unwrap();
-        let spec = TriggerSpec::new(table).outbox();
-        let plan = trigger::plan(&client, std::slice::from_ref(&spec)).await;
+        let plan = trigger::plan(&client, &[counters()]).await;
         plan.unwrap().apply(&client).await.unwrap();
-        let builder = OutboxSource::builder(config.clone()).watch(spec);
-        let progress = builder.progress();
-        let mut source = builder.build().unwrap();
-        while !matches!(source.next().await, Signal::Live) {}
+        let (source, progress) = live_source(&config).await;
         let replayer = Replayer::connect(&config).await.unwrap();
         Self {
             config,
@@ -68,21 +68,20 @@ impl Stage {
     }
 
     async fn events(&mut self) -> Vec<Event> {
-        match self.source.next().await {
-            Signal::Events(events) => events.to_vec(),
-            other => panic!("{other:?}"),
-        }
+        events(&mut self.source).await
     }
 
-    async fn begins(&mut self, position: &Position, limit: usize) -> Option<Replay> {
+    async fn begin(&mut self, position: &Position, limit: usize) -> Beginning {
         let begun = self.replayer.begin(position, &self.progress, limit);
         begun.await.unwrap()
     }
 
     /// Replays everything after a position. Returns the keys, and where the replay ended.
     async fn replay(&mut self, position: &Position) -> (Vec<String>, Position) {
-        let begun = self.replayer.begin(position, &self.progress, 100).await;
-        let mut replay = begun.unwrap().unwrap();
+        let begun = self.begin(position, 100).await;
+        let Beginning::Replay(mut replay) = begun else {
+            panic!("{begun:?}");
+        };
         let mut keys = Vec::new();
         loop {
             let page = self.replayer.next(&mut replay).await.unwrap();
@@ -92,6 +91,25 @@ impl Stage {
                 return (keys, replay.end().unwrap());
             }
         }
+    }
+}
+
+fn counters() -> TriggerSpec {
+    TriggerSpec::new(TableName::new("public", "counters").unwrap()).outbox()
+}
+
+async fn live_source(config: &ConnectConfig) -> (OutboxSource, Progress) {
+    let builder = OutboxSource::builder(config.clone()).watch(counters());
+    let progress = builder.progress();
+    let mut source = builder.build().unwrap();
+    while !matches!(source.next().await, Signal::Live) {}
+    (source, progress)
+}
+
+async fn events(source: &mut OutboxSource) -> Vec<Event> {
+    match source.next().await {
+        Signal::Events(events) => events.to_vec(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -156,7 +174,8 @@ async fn the_source_may_be_behind_a_position() {
     // Of the same page, the client may also have had a part.
     let first = page[0].position().unwrap();
     assert_eq!(first.place(&page[0]), Live::Replayed);
-    assert_eq!(first.place(&page[1]), Live::Overlapping(None));
+    let after = page[1].position();
+    assert_eq!(first.place(&page[1]), Live::Overlapping(after));
 
     stage.insert(3).await;
     let later = stage.events().await;
@@ -167,22 +186,82 @@ async fn the_source_may_be_behind_a_position() {
     assert_eq!(position.place(&other.events().await[0]), Live::Beyond);
 }
 
+/// The source has emitted an event before the server starts again, and a replay reads it after that.
+#[tokio::test]
+async fn a_restart_of_the_server_makes_no_event_new() {
+    let server = Postgres::start().await.unwrap();
+    let mut stage = Stage::on(&server).await;
+    stage.insert(0).await;
+    let begin = stage.events().await[0].position().unwrap();
+    stage.insert(1).await;
+    let before = stage.events().await;
+    server.restart().await.unwrap();
+    stage.client = stage.config.client().await.unwrap();
+    stage.replayer = Replayer::connect(&stage.config).await.unwrap();
+    // A source of another process connects before this one notices the restart.
+    let (mut other, _) = live_source(&stage.config).await;
+    stage.insert(2).await;
+    let later = events(&mut other).await[0].position().unwrap();
+    let begun = stage.begin(&later, 100).await;
+    assert!(matches!(begun, Beginning::Early), "{begun:?}");
+
+    while !matches!(stage.source.next().await, Signal::Live) {}
+    let begun = stage.begin(&later, 100).await;
+    assert!(matches!(begun, Beginning::Replay(_)), "{begun:?}");
+    let (keys, end) = stage.replay(&begin).await;
+    assert_eq!(keys, ["1", "2"]);
+    assert_eq!(end.place(&before[0]), Live::Replayed);
+    stage.insert(3).await;
+    let after = stage.events().await;
+    assert_ne!(end.place(&after[0]), Live::Replayed);
+}
+
+/// The error of the statement then has a code of the server, and is not one of a connection that was closed.
+#[tokio::test]
+async fn a_session_that_the_server_ends_within_a_statement_is_a_lost_connection() {
+    let mut stage = Stage::new().await;
+    stage.insert(0).await;
+    let begin = stage.events().await[0].position().unwrap();
+    let Beginning::Replay(mut replay) = stage.begin(&begin, 100).await else {
+        panic!("the position is valid");
+    };
+    let lock = "BEGIN; LOCK TABLE pgherald.outbox IN ACCESS EXCLUSIVE MODE";
+    stage.client.batch_execute(lock).await.unwrap();
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let is_terminated =
+        async { while stage.client.query(terminate, &[]).await.unwrap().is_empty() {} };
+    let is_terminated = tokio::time::timeout(DEADLINE, is_terminated);
+    let (page, ()) = tokio::join!(stage.replayer.next(&mut replay), async {
+        is_terminated.await.unwrap();
+    });
+    let error = page.unwrap_err();
+    assert!(error.is_connection() && error.is_retryable(), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_position_of_another_outbox_or_of_other_triggers_begins_no_replay() {
     let mut stage = Stage::new().await;
     stage.insert(1).await;
     let position = stage.events().await[0].position().unwrap();
     let mut other = Stage::new().await;
-    assert!(other.begins(&position, 100).await.is_none());
-    assert!(stage.begins(&position, 100).await.is_some());
+    assert!(matches!(other.begin(&position, 100).await, Beginning::Lost));
+    assert!(matches!(
+        stage.begin(&position, 100).await,
+        Beginning::Replay(_)
+    ));
     let progress = std::mem::take(&mut stage.progress);
-    assert!(stage.begins(&position, 100).await.is_none());
+    let begun = stage.begin(&position, 100).await;
+    assert!(matches!(begun, Beginning::Early), "{begun:?}");
     stage.progress = progress;
     for id in 2..=4 {
         stage.insert(id).await;
     }
-    assert!(stage.begins(&position, 3).await.is_some());
-    assert!(stage.begins(&position, 2).await.is_none());
+    assert!(matches!(
+        stage.begin(&position, 3).await,
+        Beginning::Replay(_)
+    ));
+    assert!(matches!(stage.begin(&position, 2).await, Beginning::Lost));
     stage
         .client
         .batch_execute(
@@ -192,7 +271,7 @@ async fn a_position_of_another_outbox_or_of_other_triggers_begins_no_replay() {
         .unwrap();
     // The source notices it at its next heartbeat.
     while !matches!(stage.source.next().await, Signal::Resync(_)) {}
-    assert!(stage.begins(&position, 100).await.is_none());
+    assert!(matches!(stage.begin(&position, 100).await, Beginning::Lost));
 }
 
 #[tokio::test]
@@ -216,4 +295,40 @@ async fn a_position_includes_the_events_up_to_it() {
     stage.insert(3).await;
     let later = stage.events().await[0].mark().unwrap();
     assert!(!second.includes(&later) && !end.includes(&later));
+}
+
+/// A difference of many rows takes several pages. Rows that are recorded meanwhile do not prolong a replay.
+#[tokio::test]
+async fn a_replay_ends_after_the_first_difference_that_it_has_begun() {
+    let mut stage = Stage::new().await;
+    stage.insert(0).await;
+    let begin = stage.events().await[0].position().unwrap();
+    let insert = |from: i32| {
+        format!(
+            "INSERT INTO counters SELECT n FROM generate_series({from}, {}) AS n",
+            from + 99
+        )
+    };
+    stage.client.batch_execute(&insert(1)).await.unwrap();
+    let Beginning::Replay(mut replay) = stage.begin(&begin, 1_000).await else {
+        panic!("the position is valid");
+    };
+    let mut count = 0;
+    for page in 1.. {
+        let read = stage.replayer.next(&mut replay).await.unwrap();
+        count += read.events.len();
+        if read.is_last {
+            break;
+        }
+        let more = insert(page * 100 + 1);
+        stage.client.batch_execute(&more).await.unwrap();
+    }
+    // The first page is the rest of the difference of row 0.
+    assert_eq!(count, 200);
+    let end = replay.end().unwrap();
+    let Beginning::Replay(mut rest) = stage.begin(&end, 1_000).await else {
+        panic!("the position is valid");
+    };
+    let page = stage.replayer.next(&mut rest).await.unwrap();
+    assert_eq!(key(&page.events[0]), "201");
 }

@@ -6,10 +6,9 @@
  * program gets in their place.
  */
 export class Continuity {
-  /** The id of the last message that had one. The next connection continues after it. */
-  position;
-
-  /** Whether each event had an id. The position says nothing about tables whose events have none. */
+  /** The id of the last message that had one. */
+  #position;
+  /** Whether each event since the last resync of everything had an id. Otherwise the position does not include all of them. */
   #complete = true;
   #live = false;
   #everLive = false;
@@ -22,7 +21,12 @@ export class Continuity {
   #covered = false;
 
   constructor(since) {
-    this.position = since;
+    this.#position = since;
+  }
+
+  /** The position after which the next connection continues, or `undefined` if it begins with a resync. */
+  get position() {
+    return this.#complete ? this.#position : undefined;
   }
 
   /** Begins a connection that was opened with the current position. */
@@ -42,13 +46,13 @@ export class Continuity {
 
   /** Returns what the program gets for a message that could not be read. `id` is the position after it, if that is known. */
   acceptUnreadable(id) {
-    if (id) this.position = id;
+    if (id) this.#position = id;
     return [resync("undecodable", 1)];
   }
 
   /** Moves the position to that of a message, if it has one. */
   move({ id }) {
-    if (typeof id === "string" && id !== "") this.position = id;
+    if (typeof id === "string" && id !== "") this.#position = id;
   }
 
   accept(message) {
@@ -63,9 +67,13 @@ export class Continuity {
       case "resync":
         // Without a position, the server knows nothing of earlier connections, so only a resync of everything covers the gap.
         if (this.#answered || this.#asked || isWhole(message.scope)) this.#covered = true;
+        if (isWhole(message.scope)) this.#complete = true;
+        return [message];
+      case "lagged":
+        this.#complete = true;
         return [message];
       case "resumed":
-        if (!this.#answered && !(this.#asked && this.#resumable && this.#complete)) return [];
+        if (!this.#answered && !(this.#asked && this.#resumable)) return [];
         this.#covered = true;
         return [message];
       case "event":

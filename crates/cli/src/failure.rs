@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use pgherald_core::__private::host::errors::ends_session;
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::text::visible;
@@ -248,7 +249,7 @@ impl From<tokio_postgres::Error> for Failure {
         Self::Reported {
             message,
             hint,
-            code: if error.is_closed() { 2 } else { 1 },
+            code: if ends_session(&error) { 2 } else { 1 },
             sqlstate: error.code().cloned(),
         }
     }

@@ -46,7 +46,7 @@ impl Error {
     /// An error for a failed statement: the server refused it, or the connection was lost.
     pub(crate) fn of_statement(message: &str, cause: tokio_postgres::Error) -> Self {
         let kind = match cause.code() {
-            _ if cause.is_closed() => ErrorKind::Disconnected,
+            _ if host::ends_session(&cause) => ErrorKind::Disconnected,
             Some(&(SqlState::DUPLICATE_PSTATEMENT | SqlState::INVALID_SQL_STATEMENT_NAME)) => {
                 ErrorKind::Pooler
             }

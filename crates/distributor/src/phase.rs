@@ -45,7 +45,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Phase {
     source_is_live: bool,
-    /// Whether a resync of everything was sent since the source was last down.
+    /// Whether a resync of everything was sent since the source was last live, or on this connection.
     has_resync: bool,
     /// What has to be sent before a source that resumed counts as caught up.
     behind: Option<Waiting>,
@@ -59,11 +59,12 @@ impl Phase {
         self.announced == Some(Announcement::Live)
     }
 
-    /// The source is down.
+    /// The source is down. It says so again after each failed attempt to connect.
     pub(crate) fn on_down(&mut self) -> Option<Announcement> {
-        self.source_is_live = false;
-        self.has_resync = false;
-        self.behind = None;
+        if std::mem::take(&mut self.source_is_live) {
+            self.has_resync = false;
+            self.behind = None;
+        }
         self.announce(Announcement::Down)
     }
 
@@ -223,6 +224,17 @@ mod tests {
         };
         assert_eq!(phase.on_replayed(waiting), []);
         assert_eq!(phase.on_resync(), [Live]);
+    }
+
+    #[test]
+    fn further_failed_attempts_to_connect_undo_no_resync() {
+        // The stream begins while the source is down, and the source continues where it was.
+        let mut phase = Phase::default();
+        assert_eq!(phase.on_down(), Some(Down));
+        assert_eq!(phase.on_resync(), []);
+        assert_eq!(phase.on_down(), None);
+        assert_eq!(phase.on_live(events(2)), []);
+        assert_eq!(phase.on_delivery(2, false), [Live]);
     }
 
     #[test]

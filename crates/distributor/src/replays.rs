@@ -17,10 +17,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pgherald_core::__private::host::outbox::{Position, Progress, Replay, Replayed, Replayer};
-use pgherald_core::{ConnectConfig, Event, Filter, Result, TableName};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use pgherald_core::__private::host::outbox::{
+    Beginning, Position, Progress, Replay, Replayed, Replayer,
+};
+use pgherald_core::{ConnectConfig, ErrorKind, Event, Filter, Result, TableName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout};
 
 /// Pages that are read at the same time, and so connections. Further replays wait.
 const AT_ONCE: usize = 4;
@@ -30,6 +32,10 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The pause before another attempt when the database cannot be reached.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a replay may go without a page while the source has a session. Then the client reads its state again, because the source
+/// may keep a session for long in a database that refuses new ones.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The outbox of a herald, for clients that continue.
 #[derive(Clone, Debug)]
@@ -45,7 +51,7 @@ struct Shared {
     tables: Vec<TableName>,
     /// The number of events after which a client reads its state again instead.
     limit: usize,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<Replayer>>,
 }
 
@@ -54,8 +60,10 @@ struct Shared {
 pub(crate) enum Step {
     /// The next events that match.
     Events(Vec<Event>),
-    /// The position is not valid any more, or is too far behind.
+    /// The position is not valid any more, or is too far behind, or the database refuses connections.
     Lost,
+    /// The outbox was put back to a state before the position.
+    WentBack,
     /// All events were read up to here.
     End(Position),
 }
@@ -73,7 +81,7 @@ impl Replays {
                 progress,
                 tables,
                 limit,
-                permits: Semaphore::new(AT_ONCE),
+                permits: Arc::new(Semaphore::new(AT_ONCE)),
                 idle: Mutex::default(),
             }),
         }
@@ -109,8 +117,12 @@ enum Read {
     Page(Replay, Replayed),
     /// The position is not valid any more.
     Lost,
+    /// The outbox was put back to a state before the position.
+    WentBack,
     /// The connection was lost, or the source has no session.
     Interrupted(Option<Replay>),
+    /// The connection was to a server with another history than that of the source.
+    OtherServer,
 }
 
 impl Shared {
@@ -121,20 +133,41 @@ impl Shared {
         steps: &mpsc::Sender<Step>,
     ) {
         let (mut replay, mut count) = (None, 0);
+        let mut interrupted: Option<Instant> = None;
         // A page is read when there is room for it.
-        while let Ok(room) = steps.reserve().await {
+        while let (Ok(room), Ok(permit)) = (
+            steps.reserve().await,
+            self.permits.clone().acquire_owned().await,
+        ) {
             // The task continues if the client leaves, so that the connection stays in use until the server has answered.
-            let read = Arc::clone(self).read(position.clone(), replay.take());
+            let read = Arc::clone(self).read(position.clone(), replay.take(), permit);
             let page = match actix_web::rt::spawn(read).await {
                 Ok(Read::Page(after, page)) => {
-                    replay = Some(after);
+                    (replay, interrupted) = (Some(after), None);
                     page
                 }
+                Ok(Read::OtherServer) => continue,
                 Ok(Read::Interrupted(before)) => {
                     replay = before;
+                    match self.progress.position() {
+                        // Clients are not live without the source, so nothing is gained by giving up.
+                        None => interrupted = None,
+                        Some(_)
+                            if interrupted.get_or_insert_with(Instant::now).elapsed()
+                                > PATIENCE =>
+                        {
+                            tracing::warn!(
+                                "replay was interrupted for {PATIENCE:?}: the client reads its state again"
+                            );
+                            return room.send(Step::Lost);
+                        }
+                        Some(_) => {}
+                    }
+                    drop(room);
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
+                Ok(Read::WentBack) => return room.send(Step::WentBack),
                 Ok(Read::Lost) | Err(_) => return room.send(Step::Lost),
             };
             count += page.events.len();
@@ -156,22 +189,20 @@ impl Shared {
     }
 
     /// Reads a page with a connection that no other replay uses meanwhile.
-    async fn read(self: Arc<Self>, position: Position, mut replay: Option<Replay>) -> Read {
-        // A position is compared with the source's session. Without a session, it cannot be judged.
-        if replay.is_none() && self.progress.position().is_none() {
-            return Read::Interrupted(None);
-        }
-        let Ok(_permit) = self.permits.acquire().await else {
-            return Read::Lost;
-        };
+    async fn read(
+        self: Arc<Self>,
+        position: Position,
+        mut replay: Option<Replay>,
+        _permit: OwnedSemaphorePermit,
+    ) -> Read {
         match timeout(DEADLINE, self.page(&position, &mut replay)).await {
-            Ok(Ok(page)) => match (replay, page) {
-                (Some(replay), Some(page)) => Read::Page(replay, page),
-                _ => Read::Lost,
-            },
+            Ok(Ok(read)) => read,
             Ok(Err(error)) if !error.is_connection() => {
                 tracing::warn!(error = %error.chain(), "replay failed: the client reads its state again");
-                Read::Lost
+                match error.kind() {
+                    ErrorKind::History => Read::WentBack,
+                    _ => Read::Lost,
+                }
             }
             Ok(Err(error)) => {
                 tracing::info!(error = %error.chain(), "replay was interrupted");
@@ -187,25 +218,32 @@ impl Shared {
     }
 
     /// Reads a page, and keeps the connection if it can be used again.
-    async fn page(
-        &self,
-        position: &Position,
-        replay: &mut Option<Replay>,
-    ) -> Result<Option<Replayed>> {
-        let idle = self.idle().pop();
-        let mut replayer = match idle.filter(Replayer::is_usable) {
+    async fn page(&self, position: &Position, replay: &mut Option<Replay>) -> Result<Read> {
+        let idle = self.idle().pop().filter(Replayer::is_usable);
+        let is_new = idle.is_none();
+        let mut replayer = match idle {
             Some(replayer) => replayer,
             None => Replayer::connect(&self.config).await?,
         };
-        if replay.is_none() {
-            *replay = replayer.begin(position, &self.progress, self.limit).await?;
-        }
-        let page = match replay {
-            Some(replay) => Some(replayer.next(replay).await?),
-            None => None,
+        let begun = match replay {
+            Some(begun) => Ok(begun),
+            None => match replayer.begin(position, &self.progress, self.limit).await? {
+                Beginning::Replay(begun) => Ok(replay.insert(begun)),
+                Beginning::Lost => Err(Read::Lost),
+                Beginning::Early => Err(Read::Interrupted(None)),
+                Beginning::OtherHistory if is_new => return Ok(Read::Lost),
+                Beginning::OtherHistory => return Ok(Read::OtherServer),
+            },
+        };
+        let read = match begun {
+            Ok(begun) => {
+                let page = replayer.next(begun).await?;
+                Read::Page(begun.clone(), page)
+            }
+            Err(read) => read,
         };
         self.idle().push(replayer);
-        Ok(page)
+        Ok(read)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Replayer>> {

@@ -63,7 +63,7 @@ pub mod outbox {
     pub use crate::outbox::cursor::Cursor;
     pub use crate::outbox::position::{Live, Mark, Position, Progress};
     pub use crate::outbox::reader::{OutboxReader, Page};
-    pub use crate::outbox::replay::{Replay, Replayed, Replayer};
+    pub use crate::outbox::replay::{Beginning, Replay, Replayed, Replayer};
 }
 
 /// Recording metrics, and the names of all metrics.

@@ -98,9 +98,7 @@ impl WriteToken {
             .query_one(SQL, &[&channel, &payload])
             .await
             .map(drop)
-            .map_err(|cause| {
-                Error::with_source(ErrorKind::Query, "cannot announce a write token", cause)
-            })
+            .map_err(|cause| Error::of_statement("cannot announce a write token", cause))
     }
 
     /// Returns the statement that [`announce`](Self::announce) executes, for other database libraries.

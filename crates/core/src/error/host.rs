@@ -1,8 +1,17 @@
-//! Errors that only the actors, the distributor and relays report.
+//! Errors that only the actors, the distributor and relays report, and what the command reads from errors.
 
 use std::time::Duration;
 
+use tokio_postgres::error::{DbError, Severity};
+
 use super::{Error, ErrorKind};
+
+/// Returns whether the session has ended: the connection was closed, or the server ended it, because it shuts down, for example.
+#[must_use]
+pub fn ends_session(error: &tokio_postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    error.is_closed() || matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}
 
 /// An option of a handler is zero, so no attempt could succeed.
 #[must_use]

@@ -24,13 +24,13 @@ use crate::trigger::Check;
 /// The hexadecimal digits that are taken of each identity. They are random, so 48 bits suffice to distinguish a few hundred.
 const DIGITS: usize = 12;
 
-/// What a position is valid for.
+/// What a position is valid for. Identities are shortened: see [`DIGITS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lineage {
-    history: History,
-    /// Digits of the identity of the outbox, and of the last start of the server, for positions.
+    /// The identity of the outbox.
     identity: Box<str>,
-    run: Box<str>,
+    /// The starts of the server, the newest last. The text of a position has the newest only.
+    runs: Box<[Box<str>]>,
     /// A hash of the triggers and structures of the watched tables.
     tables: u64,
 }
@@ -38,50 +38,62 @@ pub(crate) struct Lineage {
 impl Lineage {
     pub(crate) fn new(history: &History, check: &Check) -> Self {
         let (identity, runs) = history.ids();
-        let tables = check.fingerprints();
-        let texts = tables.flat_map(|(triggers, rows)| [triggers, "\0", rows, "\0"]);
+        // Programs may name the same tables in another order.
+        let mut tables: Vec<_> = check.fingerprints().collect();
+        tables.sort_unstable();
+        let texts = tables
+            .into_iter()
+            .flat_map(|(triggers, rows)| [triggers, "\0", rows, "\0"]);
         Self {
             identity: digits(identity),
-            run: runs.last().map_or_else(Box::default, |run| digits(run)),
+            runs: runs.iter().map(|run| digits(run)).collect(),
             tables: fnv1a(texts),
-            history: history.clone(),
         }
     }
 
     /// Returns whether a reader may continue from `position`.
     pub(crate) fn continues(&self, position: &Position) -> bool {
-        self.has_history_of(position) && self.tables == position.tables
+        self.has_run_of(&position.lineage) && self.tables == position.lineage.tables
     }
 
-    /// Returns whether the transactions of `position` have the same ids in this lineage.
-    fn has_history_of(&self, position: &Position) -> bool {
-        let mut runs = self.history.ids().1.iter();
-        self.identity == position.identity && runs.any(|run| digits(run) == position.run)
+    /// Returns whether `position` is from after a start of the server that this lineage does not have, and `history` has.
+    pub(super) fn is_older_than(&self, position: &Position, history: &History) -> bool {
+        !self.has_run_of(&position.lineage) && position.lineage.is_within(history)
+    }
+
+    /// Returns whether this server had all that readers of `before` have seen.
+    fn has_run_of(&self, before: &Self) -> bool {
+        let newest = before.runs.last();
+        self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
     }
 
     /// Returns whether a source that has emitted everything up to `done` emits nothing more that a reader at `position` has had. True
     /// for another history, which may assign the ids of transactions a second time. A resync came before its first event.
+    ///
+    /// Each may be newer than the other: the source may have emitted its events before the server started again, and the replay to
+    /// `position` may have read them after it.
     fn is_past(&self, position: &Position, done: &Point) -> bool {
         let Cursor {
             done: read,
             reading,
         } = &position.cursor;
         let last = reading.as_ref().map_or(read, |reading| &reading.to);
-        !self.has_history_of(position) || last.snapshot.is_within(&done.snapshot)
+        let is_same_history =
+            self.has_run_of(&position.lineage) || position.lineage.has_run_of(self);
+        !is_same_history || last.snapshot.is_within(&done.snapshot)
     }
 
     /// Returns whether a server with this history has all that readers of this lineage have seen.
     pub(super) fn is_within(&self, history: &History) -> bool {
-        history.continues(&self.history)
+        let (identity, runs) = history.ids();
+        let newest = self.runs.last();
+        let has = |newest: &Box<str>| runs.iter().any(|run| digits(run) == *newest);
+        self.identity == digits(identity) && newest.is_some_and(has)
     }
 
-    pub(super) fn at(&self, cursor: Cursor) -> Position {
-        Position {
-            identity: self.identity.clone(),
-            run: self.run.clone(),
-            tables: self.tables,
-            cursor,
-        }
+    pub(super) fn at(self: &Arc<Self>, cursor: Cursor) -> Position {
+        let lineage = Arc::clone(self);
+        Position { lineage, cursor }
     }
 }
 
@@ -104,21 +116,19 @@ fn fnv1a<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
 /// escape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    identity: Box<str>,
-    run: Box<str>,
-    tables: u64,
+    lineage: Arc<Lineage>,
     pub(crate) cursor: Cursor,
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
+        let Lineage {
             identity,
-            run,
+            runs,
             tables,
-            cursor,
-        } = self;
-        let cursor = cursor.to_string().replace(' ', ".");
+        } = &*self.lineage;
+        let run = runs.last().map_or("", |run| run);
+        let cursor = self.cursor.to_string().replace(' ', ".");
         write!(f, "{identity}.{run}.{tables:016x}.{cursor}")
     }
 }
@@ -131,12 +141,13 @@ impl FromStr for Position {
         let mut parts = text.splitn(4, '.');
         let mut part = || parts.next().ok_or_else(refuse);
         let (identity, run, tables, cursor) = (part()?, part()?, part()?, part()?);
-        Ok(Self {
+        let lineage = Lineage {
             identity: identity.into(),
-            run: run.into(),
+            runs: [run.into()].into(),
             tables: u64::from_str_radix(tables, 16).map_err(|_| refuse())?,
-            cursor: cursor.replace('.', " ").parse().map_err(|_| refuse())?,
-        })
+        };
+        let cursor = cursor.replace('.', " ").parse().map_err(|_| refuse())?;
+        Ok(Arc::new(lineage).at(cursor))
     }
 }
 
@@ -204,13 +215,23 @@ impl Position {
                 |reading: &Reading| reading.to.snapshot.has(xid) && reading.position >= id;
             done.snapshot.has(xid) || reading.as_ref().is_some_and(has_read)
         };
+        let is_in_span = |reading: &Reading| done.is_at(&span.done) && reading.to.is_at(&span.to);
         match event.transaction_id() {
             Some(xid) if has(xid) => Live::Replayed,
             _ => Live::Overlapping(
-                self.is_between_spans()
+                reading
+                    .as_ref()
+                    .is_none_or(is_in_span)
                     .then(|| span.position(done.clone(), id)),
             ),
         }
+    }
+
+    /// Returns this position in the lineage of `current`, a later position of the same history. A reader that has had the resyncs
+    /// between both can continue from it.
+    #[must_use]
+    pub fn in_lineage_of(&self, current: &Self) -> Self {
+        current.lineage.at(self.cursor.clone())
     }
 
     /// Returns whether a reader at this position has had its last span as a whole. That is so at the end of a replay.

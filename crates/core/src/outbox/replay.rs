@@ -9,7 +9,7 @@ use super::position::{Lineage, Position, Progress, Span};
 use super::reader::{OutboxReader, Share};
 use super::row::failed;
 use crate::connect::{ConnectConfig, drive};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::event::Event;
 
 /// The rows that are read at a time. A client that does not read keeps two pages in memory.
@@ -31,10 +31,27 @@ pub struct Replayer {
 }
 
 /// A replay that is under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replay {
     lineage: Arc<Lineage>,
     cursor: Cursor,
+    /// Whether the difference that is being read was begun by this replay, so that it reaches up to a moment after its beginning.
+    is_own: bool,
+}
+
+/// Whether a replay can begin.
+#[derive(Debug)]
+pub enum Beginning {
+    /// It can.
+    Replay(Replay),
+    /// Events since the position may be missing: the outbox is another one, triggers or tables were altered, or the server has crashed.
+    /// Or more rows were recorded since than the limit.
+    Lost,
+    /// The source has no session, or one from before the start of the server that the position is from. Positions are compared with
+    /// those of the source's session, so try again later.
+    Early,
+    /// The replayer and the source are connected to servers with different histories. Try again with another connection.
+    OtherHistory,
 }
 
 /// A part of a replay.
@@ -42,7 +59,8 @@ pub struct Replay {
 pub struct Replayed {
     /// The events, in order.
     pub events: Vec<Event>,
-    /// Whether events are missing: rows were trimmed before they were read, or failed to decode.
+    /// Whether events are missing: rows were trimmed before they were read, or failed to decode, or the server has another history than
+    /// the one that the replay began on.
     pub is_gap: bool,
     /// Whether everything up to now was read.
     pub is_last: bool,
@@ -64,9 +82,7 @@ impl Replayer {
         Ok(Self { reader, history })
     }
 
-    /// Begins a replay after `position`. Returns `None` if events since then may be missing: the outbox is another one, triggers or
-    /// tables were altered, the server has crashed, or the source has no session. Also returns `None` if more than `limit` rows were
-    /// recorded since.
+    /// Begins a replay after `position`, of at most `limit` rows.
     ///
     /// # Errors
     /// If the connection is lost.
@@ -75,29 +91,44 @@ impl Replayer {
         position: &Position,
         source: &Progress,
         limit: usize,
-    ) -> Result<Option<Replay>> {
+    ) -> Result<Beginning> {
         let Some(lineage) = source.lineage() else {
-            return Ok(None);
+            return Ok(Beginning::Early);
         };
-        if !lineage.continues(position) || !lineage.is_within(&self.history) {
-            return Ok(None);
+        if !lineage.is_within(&self.history) {
+            return Ok(Beginning::OtherHistory);
+        }
+        if lineage.is_older_than(position, &self.history) {
+            return Ok(Beginning::Early);
+        }
+        if !lineage.continues(position) {
+            return Ok(Beginning::Lost);
         }
         let cursor = position.cursor.clone();
         let read = cursor.done.floor.max(cursor.position().unwrap_or(i64::MIN));
         let recorded = self.reader.now().await?.done.floor.saturating_sub(read);
-        let is_near = recorded <= i64::try_from(limit).unwrap_or(i64::MAX);
-        Ok(is_near.then_some(Replay { lineage, cursor }))
+        Ok(match recorded <= i64::try_from(limit).unwrap_or(i64::MAX) {
+            true => Beginning::Replay(Replay {
+                lineage,
+                cursor,
+                is_own: false,
+            }),
+            false => Beginning::Lost,
+        })
     }
 
     /// Reads the next events of a replay.
     ///
     /// # Errors
     /// If the connection is lost; the replayer is then of no use any more. Of kind [`ErrorKind::History`] if the position is ahead
-    /// of the outbox, or another connection began the replay on a server with another history.
+    /// of the outbox.
     pub async fn next(&mut self, replay: &mut Replay) -> Result<Replayed> {
         if !replay.lineage.is_within(&self.history) {
-            let message = "the server has another history than the one that the replay began on";
-            return Err(Error::new(ErrorKind::History, message));
+            return Ok(Replayed {
+                events: Vec::new(),
+                is_gap: true,
+                is_last: false,
+            });
         }
         let before = replay.cursor.clone();
         let page = self.reader.rows(&before, &Share::all(), None, PAGE).await?;
@@ -107,11 +138,12 @@ impl Replayer {
         let count = decoded.len();
         let events: Vec<Event> = decoded.into_iter().filter_map(Result::ok).collect();
         replay.cursor = page.cursor;
+        replay.is_own |= before.reading.is_none();
         Ok(Replayed {
             is_gap: page.is_gap || events.len() < count,
             events,
             // The rest of a difference that was begun long ago does not reach up to now.
-            is_last: page.is_last && before.reading.is_none(),
+            is_last: page.is_last && replay.is_own,
         })
     }
 

@@ -9,13 +9,8 @@ use crate::name::ChannelName;
 
 /// Runs one or several statements outside of a transaction.
 pub(super) async fn execute(client: &Client, sql: String) -> Result<Vec<SimpleQueryMessage>> {
-    client.simple_query(&sql).await.map_err(|cause| {
-        Error::with_source(
-            ErrorKind::Query,
-            format!("the server refused {sql:?}"),
-            cause,
-        )
-    })
+    let executed = client.simple_query(&sql).await;
+    executed.map_err(|cause| Error::of_statement(&format!("{sql:?} failed"), cause))
 }
 
 /// Listens to all channels in one request, then confirms it with the server.

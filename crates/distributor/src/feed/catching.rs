@@ -103,8 +103,12 @@ impl Feed {
                 }
                 return;
             }
-            Step::Lost => {
+            Step::Lost | Step::WentBack => {
                 self.catching = Catching::Done;
+                if matches!(step, Step::WentBack) {
+                    // The ids of what the client has had are assigned a second time.
+                    self.reached = None;
+                }
                 self.is_covered = true;
                 self.pending.push_back(Message::position_lost());
                 self.phase.on_resync()
@@ -147,7 +151,7 @@ impl Feed {
             // The client has had events that the source has not emitted yet.
             (Catching::Done, Some(reached)) if !progress.is_past(reached) => Some(reached)
                 .filter(|reached| reached.is_between_spans())?
-                .clone(),
+                .in_lineage_of(&position),
             (Catching::Done, _) => position,
         };
         // The source may have published events that its position does not include yet.

@@ -234,10 +234,12 @@ impl Feed {
             events: delivery.events().len() as u64 + delivery.resync().map_or(0, Resync::lost),
             resync: delivery.resync().is_some(),
         };
+        // Before a replay may begin: everything that was taken from the queue until then is part of it.
+        let is_replayed = self.is_replayed(delivery);
         if self.health.has_changed().unwrap_or_default() {
             self.on_health(in_hand);
         }
-        if !self.is_replayed(delivery) && !self.send(delivery) {
+        if !is_replayed && !self.send(delivery) {
             return;
         }
         if !self.phase.is_live() {
@@ -336,5 +338,81 @@ fn is_reported(event: &Event, reported: &[Event]) -> bool {
 async fn changed(health: &mut watch::Receiver<Health>) {
     if health.changed().await.is_err() {
         pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pgherald_core::__private::host::errors;
+    use pgherald_core::__private::host::outbox::Progress;
+    use pgherald_core::{
+        Event, Filter, Listener, Operation, Resync, ResyncReason, Signal, SubscriptionOptions,
+    };
+    use tokio::sync::watch;
+
+    use super::{Catching, Continued, Feed, Switch};
+    use crate::access::Grant;
+    use crate::limits::Limits;
+    use crate::replays::Replays;
+
+    const POSITION: &str = "a1b2c3d4e5f6.0123456789ab.9f3c41d2a1b0c8e7.731:731:.140.731.0";
+
+    /// The feed of a client that continues, from a database that cannot be reached, and the switch that ends it.
+    fn continued(listener: &mut Listener) -> (Feed, watch::Sender<bool>) {
+        let options = SubscriptionOptions::new("client");
+        let subscription = listener.subscribe(Filter::new(), options).unwrap();
+        let grant = Grant::everything();
+        let (off, receiver) = watch::channel(false);
+        let switch = Switch::new(receiver, grant.validity().clone(), Duration::ZERO);
+        let database = "postgresql://app@127.0.0.1:1/app".parse().unwrap();
+        let continued = Continued {
+            replays: Replays::new(database, Progress::default(), Vec::new(), 100),
+            filter: Filter::new(),
+            since: Some(POSITION.to_owned()),
+        };
+        let health = listener.health();
+        let limits = Limits::default();
+        let feed = Feed::new(
+            subscription,
+            health,
+            switch,
+            grant,
+            &limits,
+            Some(continued),
+        );
+        (feed, off)
+    }
+
+    #[actix_web::test]
+    async fn a_delivery_in_hand_when_a_replay_begins_is_part_of_it() {
+        let mut listener = Listener::new();
+        listener.publish(&Signal::Resync(Resync::new(ResyncReason::Started)));
+        listener.publish(&Signal::Live);
+        let (mut feed, _off) = continued(&mut listener);
+        listener.publish(&Signal::Down(errors::bad_limit("away".to_owned())));
+        // `hello` and `down`; then the feed takes the resync that begins the subscription.
+        for _ in 0..2 {
+            feed.next().await;
+        }
+        let begin = feed.subscription.recv().await.unwrap();
+        feed.on_delivery(&begin);
+        assert!(matches!(
+            feed.catching,
+            Catching::Waiting {
+                has_begun: true,
+                ..
+            }
+        ));
+        // The source catches up, and is live when the feed has taken the events from its queue.
+        let event = Event::builder("public", "users", Operation::Insert).key(7);
+        listener.publish(&Signal::Events([event.build()].into()));
+        let events = feed.subscription.recv().await.unwrap();
+        listener.publish(&Signal::Resumed);
+        listener.publish(&Signal::Live);
+        feed.on_delivery(&events);
+        assert!(feed.catching.is_replaying());
+        assert!(feed.pending.is_empty(), "{:?}", feed.pending);
     }
 }

@@ -253,6 +253,35 @@ async fn a_position_that_is_not_valid_any_more_is_a_resync() {
     scene.end().await;
 }
 
+/// The source keeps its session, so the client must not wait for ever.
+#[actix_web::test]
+async fn a_client_begins_anew_if_the_database_refuses_connections() {
+    let scene = Scene::recorded(Limits::default()).await;
+    let mut account = Account::default();
+    let mut client = Client::connect(&scene, Kind::Ws, "", None).await;
+    account.read_to(&mut client, "live").await;
+    account.take();
+    let database = scene.client.query_one("SELECT current_database()", &[]);
+    let database: String = database.await.unwrap().get(0);
+    let allow = async |is_allowed: bool| {
+        let server = Postgres::shared().await.unwrap();
+        let config: ConnectConfig = server.url().parse().unwrap();
+        let sql = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS {is_allowed}");
+        let client = config.client().await.unwrap();
+        client.batch_execute(&sql).await.unwrap();
+    };
+    allow(false).await;
+    let since = account.position.clone();
+    let mut client = Client::connect(&scene, Kind::Ws, "", since.as_deref()).await;
+    account.read_to(&mut client, "live").await;
+    let begun = ["hello true", "resync \"position_lost\"", "live"];
+    assert_eq!(account.take().0, words(&begun));
+    scene.insert(1, "a", "").await;
+    account.read_to(&mut client, "event").await;
+    allow(true).await;
+    scene.end().await;
+}
+
 #[actix_web::test]
 async fn a_client_of_a_table_that_is_not_recorded_begins_anew() {
     let scene = Scene::new(Limits::default()).await;

@@ -14,7 +14,7 @@ use super::{Relay, RelayHandle};
 /// Runs a [`Relay`] on the current arbiter.
 ///
 /// ```no_run
-/// use pgherald_actors::actix::{self, Actor};
+/// use actix::Actor;
 /// use pgherald_nats::{NatsConfig, Relay, RelayActor, RelayOptions};
 ///
 /// # #[actix::main]

@@ -190,6 +190,16 @@ fn concluded(connector: &Connector, cause: BatchPublishError) -> Outcome {
             Some(cause.into()),
         ));
     }
+    if cause.kind() == BatchPublishErrorKind::BatchPublishTooManyInflight {
+        let message = format!(
+            "stream {name:?} has as many unfinished batches as its server accepts: run fewer relays, or with a smaller concurrency"
+        );
+        return Outcome::Refused(errors::nats(
+            ErrorKind::Destination,
+            message,
+            Some(cause.into()),
+        ));
+    }
     let (kind, what) = match cause.kind() {
         BatchPublishErrorKind::BatchPublishNotEnabled => (
             ErrorKind::Destination,

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use actix::Actor as _;
 use futures_util::StreamExt as _;
+use pgherald_actors::Drain;
 use pgherald_core::Operation;
 use pgherald_core::group::{Group, Seek};
 use pgherald_nats::contract::{Heartbeat, Prefix, headers};
@@ -226,4 +228,18 @@ async fn group_of_a_relay_cannot_be_moved_nor_run_a_handler_nor_relay_elsewhere(
         other.until_degraded("relays to").await;
     })
     .await;
+}
+
+#[actix::test]
+async fn relay_runs_in_an_actor_until_it_is_drained() {
+    let scene = Scene::new().await;
+    let (handle, relay) =
+        pgherald_nats::Relay::new(scene.config(), scene.nats(), options("fleet")).unwrap();
+    let relay = pgherald_nats::RelayActor::new(handle, relay).start();
+    scene.write(1..=50).await;
+    scene.until_relayed().await;
+    let report = relay.send(Drain { deadline: LIMIT }).await.unwrap();
+    assert!(report.to_string().contains("fleet"), "{report}");
+    scene.write(1..=50).await;
+    assert_eq!(scene.stored().await.len(), 50, "the actor has stopped");
 }

@@ -32,7 +32,12 @@ async fn crashes_of_the_database_neither_lose_nor_double_events() {
         let mut scene = scene_of(&server).await;
         let relay = scene.relay(options("fleet"));
         for _ in 0..4 {
+            let before = relay.handle.report().events;
             scene.write(1..=400).await;
+            // The cursors in the database are behind.
+            relay
+                .until("stored events", |handle| handle.report().events > before)
+                .await;
             server.kill().await.unwrap();
             server.start_again().await.unwrap();
             scene = reconnected(scene).await;

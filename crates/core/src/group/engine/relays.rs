@@ -17,7 +17,9 @@
 //!   the slice, claims it again, and reads the tip.
 //! - A destination that is full or out of reach costs no attempts: events wait, and the intake stops at its limits.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod slice;
+
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,31 +29,25 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
+pub(in crate::group) use self::slice::Ended;
+use self::slice::{Relay, State, dead_letter, last_read};
 use super::command::{Command, Commands, Ledger};
 use super::intake::weight;
 use super::outcomes::Outcomes;
 use super::work::Work;
-use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::group::connections::Link;
-use crate::group::destination::{
-    Batch, Destination, Identity, Known, Mark, Message, Outcome, SliceState,
-};
+use crate::group::destination::{Destination, Known, Mark, Outcome, SliceState};
 use crate::group::handle::Shared;
-use crate::group::job::{self, Disposition, Job, Origin, Park};
+use crate::group::job::{self, Job, Origin};
 use crate::group::opening::{Opened, open};
 use crate::group::options::DurableOptions;
 use crate::group::requests::Requests;
 use crate::group::runner::ExecutionMode;
 use crate::group::store::Settlement;
-use crate::handler::Task;
-use crate::outbox::{History, Recorded};
+use crate::outbox::History;
 use crate::panic::contained;
 
-/// The pauses after a slice could not be opened, or a batch was refused.
-const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-/// The most bytes of a batch. A single event may exceed it.
-const MAX_BATCH_BYTES: usize = 4 << 20;
 /// How often the state of the slices is passed to the destination.
 const OBSERVE: Duration = Duration::from_millis(100);
 
@@ -69,53 +65,6 @@ pub(in crate::group) struct Relays<D> {
     problem: Option<Error>,
     observed_at: Option<Instant>,
     outcomes: Outcomes,
-}
-
-/// A slice, from its claim until it is forgotten.
-struct Relay {
-    epoch: i64,
-    state: State,
-    /// Events that were read.
-    queue: VecDeque<Job>,
-    /// Events that were parked, such as resyncs.
-    parked: VecDeque<Job>,
-    /// A resync to store before everything else.
-    announcement: Option<&'static str>,
-    incarnation: Arc<str>,
-    /// The sequence of the slice's last message.
-    sequence: u64,
-    /// Events that are stored already; see [`Opened`].
-    skipped: HashMap<i64, Identity>,
-    listed: Option<(u64, u64)>,
-    failures: u32,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    /// The tip is being read.
-    Opening,
-    /// The tip is read again at this time.
-    Unopened(Instant),
-    Idle,
-    Storing,
-    /// A batch was refused. It is stored again at this time.
-    Waiting(Instant),
-}
-
-pub(in crate::group) enum Ended {
-    Opened {
-        slice: i32,
-        epoch: i64,
-        opened: Result<Opened>,
-    },
-    Stored {
-        slice: i32,
-        epoch: i64,
-        jobs: Vec<Job>,
-        announcement: Option<&'static str>,
-        outcome: Outcome,
-        took: Duration,
-    },
 }
 
 impl<D: Destination> Relays<D> {
@@ -217,11 +166,7 @@ impl<D: Destination> Relays<D> {
             if jobs.is_empty() && announcement.is_none() {
                 continue;
             }
-            let last = jobs.iter().rev().find_map(|job| match job.origin {
-                Origin::Read(number) => Some(number),
-                Origin::Parked => None,
-            });
-            let Some(cursor) = ledger.slices.cursor_after(slice, last) else {
+            let Some(cursor) = ledger.slices.cursor_after(slice, last_read(&jobs)) else {
                 continue;
             };
             let mark = Mark {
@@ -543,126 +488,5 @@ impl<D> Relays<D> {
             .bytes
             .saturating_sub(jobs.iter().map(|job| weight(&job.row)).sum());
         self.outcomes.left_to_others(jobs.len());
-    }
-}
-
-impl Relay {
-    fn new(epoch: i64, now: Instant) -> Self {
-        Self {
-            epoch,
-            state: State::Unopened(now),
-            queue: VecDeque::new(),
-            parked: VecDeque::new(),
-            announcement: None,
-            incarnation: "".into(),
-            sequence: 0,
-            skipped: HashMap::new(),
-            listed: None,
-            failures: 0,
-        }
-    }
-
-    fn pause(&mut self) -> Duration {
-        let pause = PAUSES.delay(self.failures);
-        self.failures = self.failures.saturating_add(1);
-        pause
-    }
-
-    /// Takes the jobs of the next batch, and those whose events are stored already.
-    fn next_jobs(&mut self, max_batch: usize, ledger: &Ledger) -> (Vec<Job>, Vec<Job>) {
-        let (mut jobs, mut skipped, mut bytes) = (Vec::new(), Vec::new(), 0);
-        // The announcement takes one message.
-        let most = max_batch.saturating_sub(1).max(1);
-        let has_room = |jobs: &[Job], bytes: usize, next: &Job| {
-            jobs.is_empty() || jobs.len() < most && bytes + next.row.bytes() <= MAX_BATCH_BYTES
-        };
-        while let Some(next) = self.parked.front()
-            && has_room(&jobs, bytes, next)
-            && let Some(job) = self.parked.pop_front()
-        {
-            bytes += job.row.bytes();
-            jobs.push(job);
-        }
-        while let Some(next) = self.queue.front()
-            && has_room(&jobs, bytes, next)
-            // Earlier events of the row are parked, after a restore of the database.
-            && !ledger.parked.has(&next.row())
-            && let Some(job) = self.queue.pop_front()
-        {
-            if self.skipped.get(&job.row.id) == Some(&Identity::of(&job.row)) {
-                self.skipped.remove(&job.row.id);
-                skipped.push(job);
-                continue;
-            }
-            bytes += job.row.bytes();
-            jobs.push(job);
-        }
-        (jobs, skipped)
-    }
-
-    fn batch(
-        &self,
-        slice: i32,
-        jobs: &[Job],
-        announcement: Option<&'static str>,
-        mark: Mark,
-    ) -> Batch {
-        let announcement = announcement.map(|reason| Message::Resync {
-            reason,
-            is_of_slice: true,
-            table: None,
-        });
-        let messages = jobs.iter().map(message);
-        Batch {
-            slice,
-            expected: self.sequence,
-            messages: announcement.into_iter().chain(messages).collect(),
-            mark,
-        }
-    }
-}
-
-fn message(job: &Job) -> Message {
-    match &job.task {
-        Ok(Task::Event(event)) => Message::Event {
-            event: event.clone(),
-            identity: Identity::of(&job.row),
-            hash: job.row.hash,
-        },
-        Ok(Task::Resync(resync)) => Message::Resync {
-            reason: resync
-                .reasons()
-                .first()
-                .map_or("resync", |reason| reason.label()),
-            is_of_slice: false,
-            table: None,
-        },
-        // Readers cannot see what has changed.
-        Err(_) => Message::Resync {
-            reason: "undecodable",
-            is_of_slice: true,
-            table: None,
-        },
-    }
-}
-
-/// A row that cannot be decoded is kept for the operator.
-fn dead_letter(job: &Job, error: &Error) -> Park {
-    Park {
-        slice: job.slice,
-        row: job.row.clone(),
-        attempts: 1,
-        error: Some(error.chain()),
-        disposition: Disposition::Dead,
-    }
-}
-
-impl Identity {
-    pub(in crate::group) fn of(row: &Recorded) -> Self {
-        Self {
-            id: row.id,
-            xid: row.xid,
-            recorded_us: row.sent_at_us(),
-        }
     }
 }

@@ -159,10 +159,10 @@ impl Requests {
             }
             return Ok(());
         };
-        // The server has changed nothing, because the statements of a request are one transaction.
-        if error.code().is_none() {
+        if error.code().is_none() || error.is_connection() {
             return Err(error);
         }
+        // The server has changed nothing, because the statements of a request are one transaction.
         match (&request.listen[..], &request.unlisten[..]) {
             ([name], []) => {
                 tracing::warn!(channel = %name, error = %error.chain(), "LISTEN was refused");

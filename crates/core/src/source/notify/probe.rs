@@ -76,10 +76,6 @@ async fn notify(config: &ConnectConfig, channel: &ChannelName, token: &str) -> R
     };
     let (sent, _) = tokio::join!(sent, connection);
     sent.map_err(|cause| {
-        Error::with_source(
-            ErrorKind::Query,
-            "the second connection of the probe cannot NOTIFY",
-            cause,
-        )
+        Error::of_statement("the second connection of the probe cannot NOTIFY", cause)
     })
 }
