@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Err(error) if error.use_stderr() && has_stray_url(std::env::args_os()) => {
             return failure::stray_url().report();
         }
-        Err(error) if error.use_stderr() && error.to_string().contains("://") => {
+        Err(error) if error.use_stderr() && shows_url(&error, std::env::args_os()) => {
             return failure::stray_server().report();
         }
         // clap also reports --help and --version as errors; those go to standard output.
@@ -80,6 +80,16 @@ fn has_stray_url(arguments: impl Iterator<Item = OsString>) -> bool {
         }
     }
     false
+}
+
+/// Whether clap's message shows a URL of the command line.
+fn shows_url(error: &clap::Error, mut arguments: impl Iterator<Item = OsString>) -> bool {
+    let message = error.to_string();
+    arguments.any(|argument| {
+        let argument = argument.to_string_lossy();
+        let url = argument.split_once("://");
+        url.is_some_and(|(_, rest)| !rest.is_empty() && message.contains(rest))
+    })
 }
 
 /// Runs the command and returns its exit code.

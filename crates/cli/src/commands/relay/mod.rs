@@ -77,7 +77,7 @@ pub(crate) async fn run(
     let observed = async { tokio::try_join!(announced, observer.run()).map(drop) };
     let local = tokio::task::LocalSet::new();
     let running = until_interrupted(relay, &handle, observed);
-    local.run_until(running).await?;
+    Box::pin(local.run_until(running)).await?;
     Ok(ExitCode::SUCCESS)
 }
 

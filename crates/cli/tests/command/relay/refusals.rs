@@ -107,25 +107,21 @@ async fn groups_of_something_else_are_refused() {
     running.signal(Signal::TERM);
     assert_eq!(running.code().await, 0);
     let url = nats.url();
-    let named = |more: &[&'static str]| {
-        let all = [
-            &["--stream", "B", "--create", "--group", "relay-CHANGES"],
-            more,
-        ]
-        .concat();
-        all
-    };
+    let named = [
+        "--stream",
+        "B",
+        "--create",
+        "--group",
+        "relay-CHANGES",
+        "--prefix",
+        "b",
+    ];
     let expected = (
         1,
         "group relay-CHANGES relays to stream CHANGES of NATS, prefix pg",
         "--group GROUP",
     );
-    refused(
-        &scene,
-        &[&[&*url], &named(&["--prefix", "b"])[..]].concat(),
-        expected,
-    )
-    .await;
+    refused(&scene, &[&[&*url], &named[..]].concat(), expected).await;
     let slices = [&*url, "--stream", STREAM, "--slices", "3"];
     let expected = (
         1,
