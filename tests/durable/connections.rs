@@ -115,9 +115,14 @@ async fn consumers_reconnect_together_after_a_lost_session() {
                 "INSERT INTO jobs SELECT n, 1 FROM generate_series({round}00, {round}49) AS n"
             );
             scene.run(&sql).await;
-            let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                WHERE datname = current_database() AND application_name LIKE 'pgherald consumer%'";
-            assert_eq!(scene.number(ended).await, 2);
+            let end = "DROP TABLE IF EXISTS ended;
+                CREATE TABLE ended AS SELECT pid FROM pg_stat_activity
+                    WHERE datname = current_database() AND application_name LIKE 'pgherald consumer%';
+                SELECT pg_terminate_backend(pid) FROM ended";
+            scene.run(end).await;
+            assert_eq!(scene.number("SELECT count(*) FROM ended").await, 2);
+            let left = "SELECT count(*) FROM ended JOIN pg_stat_activity USING (pid)";
+            scene.becomes(left, 0).await;
             for handle in &handles {
                 let all =
                     |report: &pgherald_core::group::ConsumerReport| report.handled >= round * 50;

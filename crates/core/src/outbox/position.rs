@@ -87,8 +87,8 @@ impl Lineage {
     pub(super) fn is_within(&self, history: &History) -> bool {
         let (identity, runs) = history.ids();
         let newest = self.runs.last();
-        let has = |newest: &Box<str>| runs.iter().any(|run| digits(run) == *newest);
-        self.identity == digits(identity) && newest.is_some_and(has)
+        let is_newest = |run: &String| Some(&digits(run)) == newest;
+        self.identity == digits(identity) && runs.iter().any(is_newest)
     }
 
     pub(super) fn at(self: &Arc<Self>, cursor: Cursor) -> Position {
