@@ -125,12 +125,14 @@ pub enum Outcome {
 }
 
 /// A slice of a consumer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SliceState {
     /// Its number, and the number of slices of the group.
     pub slice: (i32, i32),
     /// Its epoch.
     pub epoch: i64,
+    /// Identifies the stream, as [`Last::incarnation`] does.
+    pub incarnation: Arc<str>,
     /// The sequence of its last message, as far as this consumer knows.
     pub sequence: u64,
     /// Everything that was committed before is stored. `None` if that is unknown.

@@ -170,7 +170,7 @@ mod tests {
         /// A heartbeat that arrives after `at` milliseconds.
         fn heard(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
             let lag = Duration::from_millis(lag);
-            let heartbeat = Heartbeat::new((slice, 2), epoch, sequence, lag, MAX_LAG / 4);
+            let heartbeat = Heartbeat::new((slice, 2), epoch, ("A", sequence), lag, MAX_LAG / 4);
             self.0.heard(&heartbeat, self.at(at))
         }
 
@@ -264,11 +264,11 @@ mod tests {
         let mut scene = Scene::new(0);
         assert!(!scene.heard(0, 0, 1, 0, 0));
         assert!(!scene.heard(0, 1, 1, 0, 0));
-        let of_three = Heartbeat::new((0, 3), 1, 0, Duration::ZERO, MAX_LAG);
+        let of_three = Heartbeat::new((0, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
         assert!(scene.0.heard(&of_three, scene.at(0)));
         assert!(!scene.is_live(0));
         // A slice that does not exist.
-        let foreign = Heartbeat::new((9, 3), 1, 0, Duration::ZERO, MAX_LAG);
+        let foreign = Heartbeat::new((9, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
         assert!(!scene.0.heard(&foreign, scene.at(0)));
     }
 }

@@ -62,7 +62,7 @@ impl FakeRelay {
 
     pub(crate) async fn beat_of(&self, slice: u16, sequence: u64, lag: Duration) {
         let interval = Duration::from_secs(1);
-        let heartbeat = Heartbeat::new((slice, self.slices), 1, sequence, lag, interval);
+        let heartbeat = Heartbeat::new((slice, self.slices), 1, ("A", sequence), lag, interval);
         let subject = self.prefix.heartbeat(slice);
         let client = self.context.client();
         client

@@ -467,6 +467,7 @@ impl<D: Destination> Work for Relays<D> {
         let states = opened.map(|(slice, relay)| SliceState {
             slice: (*slice, ledger.slices.of()),
             epoch: relay.epoch,
+            incarnation: Arc::clone(&relay.incarnation),
             sequence: relay.sequence,
             complete_until: ledger.slices.complete_until(*slice),
         });
