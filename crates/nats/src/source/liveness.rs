@@ -1,8 +1,13 @@
 //! Whether the relays keep up, by their heartbeats.
 //!
 //! For each slice there is a moment before which everything is known: all changes that were committed before it have been
-//! received. A heartbeat with a lag and a sequence moves it to `the heartbeat's arrival − lag`, as soon as the source has received
-//! the stream up to that sequence. Until then the heartbeat waits. The age of the oldest of these moments is the lag of the source.
+//! received. A heartbeat with a lag and a sequence moves it to `the heartbeat's arrival − lag`. First the heartbeat waits until the
+//! consumer has been heard after it, with this sequence or a greater one. The age of the oldest of these moments is the lag of the
+//! source.
+//!
+//! A sequence that was received before is not enough: if the stream was deleted and created again, or restored from a backup, its
+//! sequences are small, and the consumer does not exist any more. Heartbeats and deliveries arrive in different queues. So a delivery
+//! is known to be later than a heartbeat only if the queue of deliveries was found empty in between.
 //!
 //! Ages are measured by the clock of this process only. A delay of the heartbeat on its way is not seen.
 
@@ -21,8 +26,8 @@ pub(super) struct Liveness {
     max_lag: Duration,
     /// When the session was opened.
     since: Instant,
-    /// The sequence up to which the stream was received.
-    position: u64,
+    /// How often the queue of deliveries was found empty.
+    drained: u64,
     slices: Vec<Slice>,
 }
 
@@ -31,8 +36,18 @@ struct Slice {
     epoch: i64,
     /// Every change that was committed before this moment has been received.
     known: Option<Instant>,
-    /// Sequences, and the moments that are known when they have been received.
-    waiting: VecDeque<(u64, Instant)>,
+    /// In the order of their sequences.
+    waiting: VecDeque<Waiting>,
+}
+
+/// A heartbeat that waits for the consumer.
+#[derive(Clone, Debug)]
+struct Waiting {
+    sequence: u64,
+    /// The moment that is known when the consumer has been heard.
+    known: Instant,
+    /// [`Liveness::drained`] when the heartbeat was taken in.
+    drained: u64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -56,28 +71,30 @@ pub(super) enum Late {
 }
 
 impl Liveness {
-    /// The liveness of a session that begins at a position.
-    pub(super) fn new(max_lag: Duration, since: Instant, position: u64) -> Self {
+    /// The liveness of a session.
+    pub(super) fn new(max_lag: Duration, since: Instant) -> Self {
         Self {
             max_lag,
             since,
-            position,
+            drained: 0,
             slices: Vec::new(),
         }
     }
 
-    /// The stream was received up to this sequence.
+    /// The queue of deliveries was found empty. What is received from now on has arrived after the heartbeats before.
+    pub(super) fn drained(&mut self) {
+        self.drained += 1;
+    }
+
+    /// The consumer was heard. It has delivered the stream up to this sequence.
     pub(super) fn received_up_to(&mut self, position: u64) {
-        if position <= self.position {
-            return;
-        }
-        self.position = position;
         for slice in &mut self.slices {
-            while let Some(&(sequence, known)) = slice.waiting.front()
-                && sequence <= position
+            while let Some(first) = slice.waiting.front()
+                && first.sequence <= position
+                && first.drained < self.drained
             {
+                slice.known = slice.known.max(Some(first.known));
                 slice.waiting.pop_front();
-                slice.known = slice.known.max(Some(known));
             }
         }
     }
@@ -104,10 +121,12 @@ impl Liveness {
             return has_changed;
         }
         slice.epoch = heartbeat.epoch;
-        if heartbeat.sequence <= self.position {
-            slice.known = slice.known.max(Some(known));
-        } else if slice.waiting.len() < WAITING {
-            slice.waiting.push_back((heartbeat.sequence, known));
+        if slice.waiting.len() < WAITING {
+            slice.waiting.push_back(Waiting {
+                sequence: heartbeat.sequence,
+                known,
+                drained: self.drained,
+            });
         }
         has_changed
     }
@@ -162,13 +181,25 @@ mod tests {
 
     impl Scene {
         /// Two slices.
-        fn new(position: u64) -> Self {
+        fn new() -> Self {
             let now = Instant::now();
-            Self(Liveness::new(MAX_LAG, now, position), now)
+            Self(Liveness::new(MAX_LAG, now), now)
+        }
+
+        /// A heartbeat that arrives after `at` milliseconds, and a consumer that is heard after it.
+        fn heard(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
+            let has_changed = self.heartbeat(at, slice, epoch, sequence, lag);
+            self.received_up_to(sequence);
+            has_changed
+        }
+
+        fn received_up_to(&mut self, position: u64) {
+            self.0.drained();
+            self.0.received_up_to(position);
         }
 
         /// A heartbeat that arrives after `at` milliseconds.
-        fn heard(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
+        fn heartbeat(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
             let lag = Duration::from_millis(lag);
             let heartbeat = Heartbeat::new((slice, 2), epoch, ("A", sequence), lag, MAX_LAG / 4);
             self.0.heard(&heartbeat, self.at(at))
@@ -189,7 +220,7 @@ mod tests {
 
     #[test]
     fn all_slices_have_to_be_recent() {
-        let mut scene = Scene::new(10);
+        let mut scene = Scene::new();
         assert_eq!(scene.0.end_of_patience(), scene.at(1_000));
         assert_eq!(scene.verdict(0), Verdict::Late(Late::Unheard));
         scene.heard(1_000, 0, 1, 10, 0);
@@ -213,31 +244,48 @@ mod tests {
 
     #[test]
     fn a_heartbeat_counts_once_its_sequence_was_received() {
-        let mut scene = Scene::new(10);
+        let mut scene = Scene::new();
         scene.heard(0, 0, 1, 10, 0);
-        scene.heard(0, 1, 1, 12, 0);
-        scene.heard(600, 1, 1, 14, 0);
+        scene.heartbeat(0, 1, 1, 12, 0);
+        scene.heartbeat(600, 1, 1, 14, 0);
+        scene.received_up_to(11);
         assert!(!scene.is_live(600));
-        scene.0.received_up_to(12);
+        scene.received_up_to(12);
         assert!(scene.is_live(600));
         scene.heard(900, 0, 1, 10, 0);
+        scene.heartbeat(900, 1, 1, 14, 0);
         let behind = Verdict::Late(Late::Slices {
             count: 1,
             first: 1,
             of: 2,
             is_behind: true,
         });
+        scene.received_up_to(13);
         assert_eq!(scene.verdict(1_100), behind);
-        scene.0.received_up_to(13);
-        assert_eq!(scene.verdict(1_100), behind);
-        scene.0.received_up_to(14);
-        assert!(scene.is_live(1_599));
-        assert!(!scene.is_live(1_600));
+        scene.received_up_to(14);
+        assert!(scene.is_live(1_899));
+        assert!(!scene.is_live(1_900));
+    }
+
+    #[test]
+    fn a_heartbeat_counts_once_the_consumer_was_heard_after_it() {
+        let mut scene = Scene::new();
+        scene.received_up_to(10);
+        scene.heartbeat(0, 0, 1, 3, 0);
+        scene.heartbeat(0, 1, 1, 3, 0);
+        assert!(!scene.is_live(0));
+        // A delivery that may have been in the queue before the heartbeats.
+        scene.0.received_up_to(11);
+        assert!(!scene.is_live(0));
+        scene.0.drained();
+        assert!(!scene.is_live(0));
+        scene.0.received_up_to(11);
+        assert!(scene.is_live(0));
     }
 
     #[test]
     fn a_lag_that_is_too_large_is_not_live() {
-        let mut scene = Scene::new(0);
+        let mut scene = Scene::new();
         scene.heard(5_000, 0, 1, 0, 999);
         scene.heard(5_000, 1, 1, 0, 1_000);
         assert!(!scene.is_live(5_000));
@@ -249,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_fenced_relay_is_ignored_unless_its_epoch_belongs_to_another_history() {
-        let mut scene = Scene::new(0);
+        let mut scene = Scene::new();
         scene.heard(0, 0, 7, 0, 0);
         scene.heard(0, 1, 7, 0, 0);
         scene.heard(900, 0, 6, 0, 0);
@@ -261,7 +309,7 @@ mod tests {
 
     #[test]
     fn another_number_of_slices_begins_anew() {
-        let mut scene = Scene::new(0);
+        let mut scene = Scene::new();
         assert!(!scene.heard(0, 0, 1, 0, 0));
         assert!(!scene.heard(0, 1, 1, 0, 0));
         let of_three = Heartbeat::new((0, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);

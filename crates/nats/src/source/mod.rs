@@ -25,12 +25,13 @@
 //! Guarantees:
 //! - Each session subscribes first. A `Resync` follows before the first event of the session, and before each `Live`. So a
 //!   subscriber that reads the database after it sees all changes that no event shows.
-//! - A heartbeat of a slice says: every change before a moment is stored, at a sequence or before it. It counts from the moment when
-//!   the source has received everything up to this sequence. The source is live while such a moment of each slice is younger than
+//! - A heartbeat of a slice says: every change before a moment is stored, at a sequence or before it. It counts once the consumer
+//!   has been heard after it and the source has received everything up to this sequence. So heartbeats do not count if the consumer
+//!   has ended with its stream. The source is live while such a moment of each slice is younger than
 //!   `max_lag`. So caches stop answering within `max_lag` if a relay, PostgreSQL, the stream, the consumer or the connection
 //!   stops, or if the source itself cannot keep up.
-//! - Sequences of the consumer have no gaps. After a gap, the session is opened again, with a `Resync`. The same happens if the
-//!   stream was deleted and created again, because its consumers are deleted with it.
+//! - Sequences of the consumer have no gaps. After a gap, the session is opened again, with a `Resync`. The same happens
+//!   when heartbeats begin to name another stream, because the stream was deleted and created again.
 //! - An event that fails to decode becomes a `Resync` in its place, as does any other message that cannot be read.
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
@@ -109,7 +110,7 @@ impl NatsSource {
     fn new(settings: Arc<Settings>) -> Self {
         Self {
             session: Reconnecting::new(settings.backoff),
-            liveness: Liveness::new(settings.max_lag, Instant::now(), 0),
+            liveness: Liveness::new(settings.max_lag, Instant::now()),
             settings,
             continuity: Continuity::default(),
             inbox: Inbox::default(),
@@ -126,7 +127,7 @@ impl NatsSource {
     }
 
     fn opened(&mut self, session: Session) {
-        self.liveness = Liveness::new(self.settings.max_lag, Instant::now(), session.position());
+        self.liveness = Liveness::new(self.settings.max_lag, Instant::now());
         self.continuity.opened();
         self.session.keep(session);
     }
@@ -144,7 +145,12 @@ impl NatsSource {
             );
             self.resync(Resync::new(ResyncReason::Trimmed));
         }
-        self.liveness.received_up_to(arrivals.position);
+        if arrivals.was_drained {
+            self.liveness.drained();
+        }
+        if let Some(position) = arrivals.position {
+            self.liveness.received_up_to(position);
+        }
         let now = Instant::now();
         for heartbeat in &arrivals.heartbeats {
             self.on_heartbeat(heartbeat, now);

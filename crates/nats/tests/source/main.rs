@@ -24,6 +24,7 @@ mod coherence;
 mod fake;
 mod faults;
 mod gap;
+mod heartbeats;
 mod herald;
 #[path = "../../../../tests/it/numbers.rs"]
 mod numbers;

@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 use crate::fake::{FakeRelay, PATIENT, STREAM, source};
 use crate::support::DEADLINE;
 
-async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.unwrap()
 }
 
-async fn word(source: &mut NatsSource) -> String {
+pub(crate) async fn word(source: &mut NatsSource) -> String {
     match soon(source.next()).await {
         Signal::Live => "live".to_owned(),
         Signal::Events(events) => {
@@ -34,7 +34,7 @@ async fn word(source: &mut NatsSource) -> String {
 }
 
 /// Returns the next `count` signals, as words.
-async fn signals(source: &mut NatsSource, count: usize) -> String {
+pub(crate) async fn signals(source: &mut NatsSource, count: usize) -> String {
     let mut words = Vec::new();
     for _ in 0..count {
         words.push(word(source).await);
@@ -42,7 +42,7 @@ async fn signals(source: &mut NatsSource, count: usize) -> String {
     words.join(" ")
 }
 
-async fn down(source: &mut NatsSource) -> Error {
+pub(crate) async fn down(source: &mut NatsSource) -> Error {
     match soon(source.next()).await {
         Signal::Down(error) => error,
         other => panic!("{other:?}"),
@@ -69,12 +69,12 @@ async fn idle_heartbeat(server: &NatsServer, inbox: &str, delivered: u64) {
 }
 
 /// Polls the source while heartbeats are sent, until it is live.
-async fn live(source: &mut NatsSource, relay: &FakeRelay) -> String {
+pub(crate) async fn live(source: &mut NatsSource, relay: &FakeRelay) -> String {
     live_with(source, relay, "live").await
 }
 
 /// Like [`live`], or until it emits something else.
-async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &str) -> String {
+pub(crate) async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &str) -> String {
     let beats = async {
         loop {
             relay.beat().await;
@@ -250,8 +250,7 @@ async fn a_stream_that_was_created_again_is_a_resync() {
         .unwrap();
     live(&mut source, &relay).await;
     relay.insert(1).await;
-    relay.context.delete_stream(STREAM).await.unwrap();
-    relay.create_stream().await;
+    relay.recreate_stream().await;
     relay.insert(2).await;
     let mut words = String::new();
     while !words.contains("Disconnected") {
