@@ -120,6 +120,11 @@ impl Liveness {
         if is_fenced && is_recent {
             return has_changed;
         }
+        // Of another relay, or of a stream that was created again: those before may wait for sequences that do not come any more.
+        let has_fallen = |last: &Waiting| last.sequence > heartbeat.sequence;
+        if slice.epoch != heartbeat.epoch || slice.waiting.back().is_some_and(has_fallen) {
+            slice.waiting.clear();
+        }
         slice.epoch = heartbeat.epoch;
         if slice.waiting.len() < WAITING {
             slice.waiting.push_back(Waiting {
@@ -172,7 +177,7 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Late, Liveness, Verdict};
+    use super::{Late, Liveness, Verdict, WAITING};
     use crate::contract::Heartbeat;
 
     const MAX_LAG: Duration = Duration::from_millis(1_000);
@@ -281,6 +286,29 @@ mod tests {
         assert!(!scene.is_live(0));
         scene.0.received_up_to(11);
         assert!(scene.is_live(0));
+    }
+
+    #[test]
+    fn heartbeats_of_a_stream_that_was_created_again_do_not_wait_behind_those_before() {
+        let mut scene = Scene::new();
+        for _ in 0..WAITING {
+            scene.heartbeat(0, 0, 1, 5_000, 0);
+            scene.heartbeat(0, 1, 1, 5_000, 0);
+        }
+        // By the same relay, and by one that has taken the slice over.
+        scene.heartbeat(100, 0, 1, 3, 0);
+        scene.heartbeat(100, 1, 2, 5_000, 0);
+        scene.received_up_to(3);
+        let late = Verdict::Late(Late::Slices {
+            count: 1,
+            first: 1,
+            of: 2,
+            is_behind: true,
+        });
+        assert_eq!(scene.verdict(100), late);
+        assert_eq!(scene.0.slices[1].waiting.len(), 1);
+        scene.received_up_to(5_000);
+        assert!(scene.is_live(100));
     }
 
     #[test]
