@@ -18,6 +18,7 @@
 //! - `session` owns the connection, the ordered consumer and the subscription of heartbeats. It finds lost deliveries and silence.
 //! - `subscription` is the client library's, made fit to be dropped anywhere.
 //! - `inspection` looks at the stream from time to time, for messages that were removed before they were read.
+//! - `stream` refuses streams that do not store all that the relays send.
 //! - `liveness` decides whether the relays keep up. It is pure: it has neither I/O nor a clock.
 //! - `continuity` decides which signals keep the contract of [`Signal`]. It is pure too.
 //! - The `Inbox` of core decodes events and batches them.
@@ -41,6 +42,7 @@ mod inspection;
 mod liveness;
 mod refusal;
 mod session;
+mod stream;
 mod subscription;
 
 use std::collections::VecDeque;

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, push};
-use async_nats::jetstream::{self, stream};
 use async_nats::{Client, Event, Message, StatusCode, Subject, header};
 use pgherald_core::{Error, Result};
 use tokio::sync::watch;
@@ -17,9 +17,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::builder::Settings;
 use super::inspection::Inspection;
 use super::refusal;
+use super::stream;
 use super::subscription::Subscription;
 use crate::contract::Heartbeat;
-use crate::relay::covers;
 
 /// The maximum number of messages, and of their bytes, that are returned together.
 const BATCH: usize = 512;
@@ -87,7 +87,7 @@ impl Session {
             .get_stream(&settings.stream)
             .await
             .map_err(|cause| refusal::no_stream(settings, cause))?;
-        check_subjects(settings, stream.cached_info())?;
+        stream::check(settings, &stream.cached_info().config)?;
         let heartbeats = Subscription::new(&client, settings.prefix.heartbeats());
         let heartbeats = heartbeats.await.map_err(subscribed)?;
         let inbox = client.new_inbox();
@@ -358,18 +358,6 @@ fn ordered(settings: &Settings, inbox: String) -> push::Config {
         inactive_threshold: ABANDONED,
         ..push::Config::default()
     }
-}
-
-/// Fails if the stream does not store the subjects of the prefix. A mirror stores those of its origin, with the same sequences. A
-/// stream that collects from others has sequences of its own, which heartbeats know nothing of.
-fn check_subjects(settings: &Settings, info: &stream::Info) -> Result<()> {
-    let subjects = &info.config.subjects;
-    // Every relay writes such a message when it needs to.
-    let control = settings.prefix.control(0);
-    if info.config.mirror.is_some() || subjects.iter().any(|subject| covers(subject, &control)) {
-        return Ok(());
-    }
-    Err(refusal::other_subjects(settings, subjects))
 }
 
 impl fmt::Debug for Session {

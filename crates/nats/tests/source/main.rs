@@ -32,5 +32,6 @@ mod process;
 #[path = "../../../../tests/coherence/settings.rs"]
 mod settings;
 mod signals;
+mod streams;
 #[path = "../../../../tests/it/support.rs"]
 mod support;

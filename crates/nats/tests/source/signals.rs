@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream;
 use futures_util::TryStreamExt as _;
 use pgherald::{Error, ErrorKind, Operation, Signal, Source, TableName};
 use pgherald_nats::{NatsConfig, NatsSource};
@@ -334,29 +333,6 @@ async fn a_jump_in_the_deliveries_ends_the_session_and_a_resync_follows() {
     assert_eq!(error.kind(), ErrorKind::Disconnected);
     assert!(error.to_string().contains("7 messages"), "{error}");
     assert_eq!(live(&mut source, &relay).await, "reconnected live");
-}
-
-#[tokio::test]
-async fn a_mirror_is_read_like_its_origin() {
-    let server = NatsServer::start().await.unwrap();
-    let relay = FakeRelay::new(&server).await;
-    relay.insert(1).await;
-    let mirror = stream::Config {
-        name: "MIRROR".to_owned(),
-        mirror: Some(stream::Source {
-            name: STREAM.to_owned(),
-            ..stream::Source::default()
-        }),
-        ..stream::Config::default()
-    };
-    relay.context.create_stream(mirror).await.unwrap();
-    let config = NatsConfig::new(&server.url()).unwrap();
-    let source = NatsSource::builder(config, "MIRROR").max_lag(PATIENT);
-    let mut source = source.build().unwrap();
-    let words = live(&mut source, &relay).await;
-    assert!(words.ends_with("live"), "{words}");
-    relay.insert(2).await;
-    assert_eq!(word(&mut source).await, "#2");
 }
 
 #[tokio::test]
