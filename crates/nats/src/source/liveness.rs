@@ -29,11 +29,17 @@ pub(super) struct Liveness {
     /// How often the queue of deliveries was found empty.
     drained: u64,
     slices: Vec<Slice>,
+    /// When a heartbeat of this number of slices last arrived.
+    heard: Option<Instant>,
+    /// Another number of slices, and when its last heartbeat arrived.
+    rival: Option<(usize, Instant)>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Slice {
     epoch: i64,
+    /// When the last heartbeat of this epoch arrived.
+    heard: Option<Instant>,
     /// Every change that was committed before this moment has been received.
     known: Option<Instant>,
     /// In the order of their sequences.
@@ -61,6 +67,8 @@ pub(super) enum Verdict {
 pub(super) enum Late {
     /// No heartbeat has arrived at all.
     Unheard,
+    /// Relays of groups with these numbers of slices send heartbeats.
+    Groups(usize, usize),
     /// The slices that have no recent heartbeat, one of them, and whether one waits for messages of the stream.
     Slices {
         count: usize,
@@ -78,6 +86,8 @@ impl Liveness {
             since,
             drained: 0,
             slices: Vec::new(),
+            heard: None,
+            rival: None,
         }
     }
 
@@ -102,24 +112,34 @@ impl Liveness {
     /// Takes a heartbeat in. Returns whether the number of slices has changed.
     pub(super) fn heard(&mut self, heartbeat: &Heartbeat, now: Instant) -> bool {
         let slices = usize::from(heartbeat.slices);
-        let has_changed = !self.slices.is_empty() && self.slices.len() != slices;
-        if self.slices.len() != slices {
-            self.slices = vec![Slice::default(); slices];
+        let is_other = self.slices.len() != slices;
+        let is_recent = |heard| now.saturating_duration_since(heard) < self.max_lag;
+        if is_other && self.heard.is_some_and(is_recent) {
+            self.rival = Some((slices, now));
+            return false;
         }
+        // The group was made again.
+        let has_changed = is_other && !self.slices.is_empty();
+        if is_other {
+            self.slices = vec![Slice::default(); slices];
+            self.rival = None;
+        }
+        self.heard = Some(now);
         let max_lag = self.max_lag;
         let Some(slice) = self.slices.get_mut(usize::from(heartbeat.slice)) else {
             return has_changed;
         };
         // Another relay has taken the slice over. The epochs of another history may be smaller.
-        let is_fenced = heartbeat.epoch < slice.epoch;
-        let is_recent = slice.known.is_some_and(|known| now - known < max_lag);
+        let is_recent = |heard| now.saturating_duration_since(heard) < max_lag;
+        let is_fenced = heartbeat.epoch < slice.epoch && slice.heard.is_some_and(is_recent);
         // A moment that the clock cannot express is too long ago.
         let Some(known) = now.checked_sub(heartbeat.lag()) else {
             return has_changed;
         };
-        if is_fenced && is_recent {
+        if is_fenced {
             return has_changed;
         }
+        slice.heard = Some(now);
         // Of another relay, or of a stream that was created again: those before may wait for sequences that do not come any more.
         let has_fallen = |last: &Waiting| last.sequence > heartbeat.sequence;
         if slice.epoch != heartbeat.epoch || slice.waiting.back().is_some_and(has_fallen) {
@@ -148,6 +168,11 @@ impl Liveness {
     }
 
     pub(super) fn verdict(&self, now: Instant) -> Verdict {
+        if let Some((slices, heard)) = self.rival
+            && now.saturating_duration_since(heard) < self.max_lag
+        {
+            return Verdict::Late(Late::Groups(self.slices.len(), slices));
+        }
         let is_late = |slice: &&Slice| {
             slice
                 .known
@@ -336,15 +361,33 @@ mod tests {
     }
 
     #[test]
-    fn another_number_of_slices_begins_anew() {
+    fn another_number_of_slices_is_an_error_until_one_of_them_ends() {
         let mut scene = Scene::new();
-        assert!(!scene.heard(0, 0, 1, 0, 0));
-        assert!(!scene.heard(0, 1, 1, 0, 0));
-        let of_three = Heartbeat::new((0, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
-        assert!(scene.0.heard(&of_three, scene.at(0)));
-        assert!(!scene.is_live(0));
+        let of_three = |scene: &mut Scene, at, slice| {
+            let heartbeat = Heartbeat::new((slice, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            scene.0.heard(&heartbeat, scene.at(at))
+        };
+        scene.heard(0, 0, 1, 0, 0);
+        scene.heard(0, 1, 1, 0, 0);
+        assert!(scene.is_live(0));
+        let groups = Verdict::Late(Late::Groups(2, 3));
+        assert!(!of_three(&mut scene, 100, 0));
+        assert_eq!(scene.verdict(100), groups);
+        scene.heard(900, 0, 1, 0, 0);
+        scene.heard(900, 1, 1, 0, 0);
+        assert_eq!(scene.verdict(1_099), groups);
+        // The other one has ended.
+        assert!(scene.is_live(1_100));
+        assert!(!of_three(&mut scene, 1_800, 0));
+        // This one has ended.
+        assert!(of_three(&mut scene, 1_900, 0));
+        assert!(!scene.is_live(1_900));
+        for slice in 0..3 {
+            assert!(!of_three(&mut scene, 1_900, slice));
+        }
         // A slice that does not exist.
-        let foreign = Heartbeat::new((9, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
-        assert!(!scene.0.heard(&foreign, scene.at(0)));
+        assert!(!of_three(&mut scene, 1_900, 9));
+        scene.received_up_to(0);
+        assert!(scene.is_live(1_900));
     }
 }

@@ -19,15 +19,20 @@ pub(crate) struct FakeRelay {
     pub(crate) prefix: Prefix,
     /// What its heartbeats name.
     pub(crate) incarnation: &'static str,
-    slices: u16,
+    pub(crate) slices: u16,
 }
 
 impl FakeRelay {
     /// A relay of a group with two slices, and its stream.
     pub(crate) async fn new(server: &NatsServer) -> Self {
-        let relay = Self::at(vec![server.url()]).await;
+        let relay = Self::on(server).await;
         relay.create_stream().await;
         relay
+    }
+
+    /// A relay of a stream that exists.
+    pub(crate) async fn on(server: &NatsServer) -> Self {
+        Self::at(vec![server.url()]).await
     }
 
     /// Like [`new`](Self::new), with three replicas of the stream.

@@ -65,3 +65,28 @@ async fn heartbeats_that_name_another_stream_end_the_session() {
     relay.insert(1).await;
     assert_eq!(word(&mut source).await, "#1");
 }
+
+#[tokio::test]
+async fn relays_of_two_groups_with_one_prefix_are_an_error_until_one_of_them_ends() {
+    let server = NatsServer::start().await.unwrap();
+    let relay = FakeRelay::new(&server).await;
+    let mut other = FakeRelay::on(&server).await;
+    other.slices = 3;
+    let max_lag = Duration::from_secs(3);
+    let mut source = source(&server.url()).max_lag(max_lag).build().unwrap();
+    live(&mut source, &relay).await;
+    let others = async {
+        loop {
+            other.beat().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let error = tokio::select! {
+        () = others => unreachable!(),
+        error = down_with(&mut source, &relay) => error.to_string(),
+    };
+    assert!(error.contains("two groups, with 2 and 3 slices"), "{error}");
+    // The group of the first one was made again, for example.
+    let words = live(&mut source, &other).await;
+    assert!(words.ends_with("reconnected live"), "{words}");
+}
