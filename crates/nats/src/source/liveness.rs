@@ -9,7 +9,8 @@
 //! sequences are small, and the consumer does not exist any more. Heartbeats and deliveries arrive in different queues. So a delivery
 //! is known to be later than a heartbeat only if the queue of deliveries was found empty in between.
 //!
-//! Ages are measured by the clock of this process only. A delay of the heartbeat on its way is not seen.
+//! Ages are measured by the clock of this process only. A delay of the heartbeat on its way is not seen. One in the queue of the
+//! source is: a heartbeat counts as if it had arrived when the queue was last found empty before it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -44,6 +45,26 @@ struct Slice {
     known: Option<Instant>,
     /// In the order of their sequences.
     waiting: VecDeque<Waiting>,
+}
+
+impl Slice {
+    /// Lets a heartbeat wait for the consumer.
+    fn wait(&mut self, heartbeat: &Heartbeat, known: Instant, drained: u64) {
+        let (epoch, sequence) = (heartbeat.epoch, heartbeat.sequence);
+        // Of another relay, or of a stream that was created again: those before may wait for sequences that do not come any more.
+        let has_fallen = |last: &Waiting| last.sequence > sequence;
+        if self.epoch != epoch || self.waiting.back().is_some_and(has_fallen) {
+            self.waiting.clear();
+        }
+        self.epoch = epoch;
+        if self.waiting.len() < WAITING {
+            self.waiting.push_back(Waiting {
+                sequence,
+                known,
+                drained,
+            });
+        }
+    }
 }
 
 /// A heartbeat that waits for the consumer.
@@ -109,13 +130,16 @@ impl Liveness {
         }
     }
 
-    /// Takes a heartbeat in. Returns whether the number of slices has changed.
-    pub(super) fn heard(&mut self, heartbeat: &Heartbeat, now: Instant) -> bool {
+    /// Takes a heartbeat in that has arrived at a time or later. Returns whether the number of slices has changed.
+    pub(super) fn heard(&mut self, heartbeat: &Heartbeat, arrived: Instant, now: Instant) -> bool {
+        let max_lag = self.max_lag;
+        let is_recent = |moment| now.saturating_duration_since(moment) < max_lag;
+        // A moment that the clock cannot express is too long ago.
+        let known = arrived.checked_sub(heartbeat.lag());
         let slices = usize::from(heartbeat.slices);
         let is_other = self.slices.len() != slices;
-        let is_recent = |heard| now.saturating_duration_since(heard) < self.max_lag;
         if is_other && self.heard.is_some_and(is_recent) {
-            self.rival = Some((slices, now));
+            self.rival = Some((slices, arrived));
             return false;
         }
         // The group was made again.
@@ -124,34 +148,17 @@ impl Liveness {
             self.slices = vec![Slice::default(); slices];
             self.rival = None;
         }
-        self.heard = Some(now);
-        let max_lag = self.max_lag;
-        let Some(slice) = self.slices.get_mut(usize::from(heartbeat.slice)) else {
-            return has_changed;
-        };
-        // Another relay has taken the slice over. The epochs of another history may be smaller.
-        let is_recent = |heard| now.saturating_duration_since(heard) < max_lag;
-        let is_fenced = heartbeat.epoch < slice.epoch && slice.heard.is_some_and(is_recent);
-        // A moment that the clock cannot express is too long ago.
-        let Some(known) = now.checked_sub(heartbeat.lag()) else {
-            return has_changed;
-        };
-        if is_fenced {
-            return has_changed;
-        }
-        slice.heard = Some(now);
-        // Of another relay, or of a stream that was created again: those before may wait for sequences that do not come any more.
-        let has_fallen = |last: &Waiting| last.sequence > heartbeat.sequence;
-        if slice.epoch != heartbeat.epoch || slice.waiting.back().is_some_and(has_fallen) {
-            slice.waiting.clear();
-        }
-        slice.epoch = heartbeat.epoch;
-        if slice.waiting.len() < WAITING {
-            slice.waiting.push_back(Waiting {
-                sequence: heartbeat.sequence,
-                known,
-                drained: self.drained,
-            });
+        self.heard = self.heard.max(Some(arrived));
+        if let Some(known) = known
+            && is_recent(known)
+            && let Some(slice) = self.slices.get_mut(usize::from(heartbeat.slice))
+        {
+            // Another relay has taken the slice over. The epochs of another history may be smaller.
+            let is_fenced = heartbeat.epoch < slice.epoch && slice.heard.is_some_and(is_recent);
+            if !is_fenced {
+                slice.heard = Some(arrived);
+                slice.wait(heartbeat, known, self.drained);
+            }
         }
         has_changed
     }
@@ -232,7 +239,7 @@ mod tests {
         fn heartbeat(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
             let lag = Duration::from_millis(lag);
             let heartbeat = Heartbeat::new((slice, 2), epoch, ("A", sequence), lag, MAX_LAG / 4);
-            self.0.heard(&heartbeat, self.at(at))
+            self.0.heard(&heartbeat, self.at(at), self.at(at))
         }
 
         fn at(&self, milliseconds: u64) -> Instant {
@@ -349,6 +356,23 @@ mod tests {
     }
 
     #[test]
+    fn a_heartbeat_that_has_been_in_the_queue_counts_from_its_arrival() {
+        let mut scene = Scene::new();
+        for (arrived, slice) in [(200, 0), (500, 1)] {
+            let heartbeat = Heartbeat::new((slice, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            scene
+                .0
+                .heard(&heartbeat, scene.at(arrived), scene.at(1_100));
+        }
+        scene.received_up_to(0);
+        assert!(scene.is_live(1_199));
+        assert!(!scene.is_live(1_200));
+        let heartbeat = Heartbeat::new((0, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+        scene.0.heard(&heartbeat, scene.at(300), scene.at(1_300));
+        assert!(scene.0.slices[0].waiting.is_empty());
+    }
+
+    #[test]
     fn a_fenced_relay_is_ignored_unless_its_epoch_belongs_to_another_history() {
         let mut scene = Scene::new();
         scene.heard(0, 0, 7, 0, 0);
@@ -365,7 +389,7 @@ mod tests {
         let mut scene = Scene::new();
         let of_three = |scene: &mut Scene, at, slice| {
             let heartbeat = Heartbeat::new((slice, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
-            scene.0.heard(&heartbeat, scene.at(at))
+            scene.0.heard(&heartbeat, scene.at(at), scene.at(at))
         };
         scene.heard(0, 0, 1, 0, 0);
         scene.heard(0, 1, 1, 0, 0);

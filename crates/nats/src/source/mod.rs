@@ -156,8 +156,8 @@ impl NatsSource {
             self.liveness.received_up_to(position);
         }
         let now = Instant::now();
-        for heartbeat in &arrivals.heartbeats {
-            self.on_heartbeat(heartbeat, now);
+        for (heartbeat, arrived) in &arrivals.heartbeats {
+            self.on_heartbeat(heartbeat, *arrived, now);
         }
         self.judge(now);
     }
@@ -203,8 +203,8 @@ impl NatsSource {
         }
     }
 
-    fn on_heartbeat(&mut self, heartbeat: &Heartbeat, now: Instant) {
-        if self.liveness.heard(heartbeat, now) {
+    fn on_heartbeat(&mut self, heartbeat: &Heartbeat, arrived: Instant, now: Instant) {
+        if self.liveness.heard(heartbeat, arrived, now) {
             tracing::warn!(
                 slices = heartbeat.slices,
                 "the relay's group has another number of slices"

@@ -39,7 +39,8 @@ pub(super) struct Arrivals {
     pub(super) position: Option<u64>,
     /// Whether messages were removed from the stream before they were read.
     pub(super) has_lost_messages: bool,
-    pub(super) heartbeats: Vec<Heartbeat>,
+    /// With the earliest time at which they may have arrived.
+    pub(super) heartbeats: Vec<(Heartbeat, Instant)>,
 }
 
 /// What the client library reports about the connection.
@@ -67,6 +68,8 @@ pub(super) struct Session {
     is_drained: bool,
     /// Identifies the stream that the heartbeats are about.
     incarnation: Option<Box<str>>,
+    /// When the queue of heartbeats was last found empty. Those in it have arrived later.
+    emptied: Instant,
     /// When the consumer was last heard.
     heard: Instant,
     timer: Pin<Box<Sleep>>,
@@ -88,6 +91,7 @@ impl Session {
             .await
             .map_err(|cause| refusal::no_stream(settings, cause))?;
         stream::check(settings, &stream.cached_info().config)?;
+        let began = Instant::now();
         let heartbeats = Subscription::new(&client, settings.prefix.heartbeats());
         let heartbeats = heartbeats.await.map_err(subscribed)?;
         let inbox = client.new_inbox();
@@ -116,6 +120,7 @@ impl Session {
             position,
             is_drained: false,
             incarnation: None,
+            emptied: began,
             heard: now,
             timer: Box::pin(sleep_until(now)),
             confirmations: VecDeque::new(),
@@ -254,10 +259,11 @@ impl Session {
 
     fn poll_heartbeats(&mut self, cx: &mut Context<'_>, arrivals: &mut Arrivals) {
         while self.failed.is_none() && arrivals.heartbeats.len() < BATCH {
+            let now = Instant::now();
             match self.heartbeats.poll_next(cx) {
                 Poll::Ready(Some(message)) => match Heartbeat::parse(&message.payload) {
                     Ok(heartbeat) if self.is_of_this_stream(&heartbeat) => {
-                        arrivals.heartbeats.push(heartbeat);
+                        arrivals.heartbeats.push((heartbeat, self.emptied));
                     }
                     Ok(_) => self.failed = Some(refusal::another_stream(&self.settings)),
                     Err(error) => {
@@ -265,7 +271,10 @@ impl Session {
                     }
                 },
                 Poll::Ready(None) => self.failed = Some(refusal::lost(&self.settings)),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.emptied = now;
+                    break;
+                }
             }
         }
     }

@@ -90,3 +90,20 @@ async fn relays_of_two_groups_with_one_prefix_are_an_error_until_one_of_them_end
     let words = live(&mut source, &other).await;
     assert!(words.ends_with("reconnected live"), "{words}");
 }
+
+#[tokio::test]
+async fn heartbeats_that_have_waited_in_the_queue_are_as_old_as_they_are() {
+    let server = NatsServer::start().await.unwrap();
+    let relay = FakeRelay::new(&server).await;
+    let max_lag = Duration::from_millis(500);
+    let mut source = source(&server.url()).max_lag(max_lag).build().unwrap();
+    live(&mut source, &relay).await;
+    // The source is not polled, and its relay ends.
+    relay.beat().await;
+    tokio::time::sleep(max_lag * 2).await;
+    assert_eq!(word(&mut source).await, "Timeout");
+    // The consumer has been heard again after this time.
+    let next = tokio::time::timeout(max_lag, source.next()).await;
+    assert!(next.is_err(), "{next:?}");
+    assert_eq!(live(&mut source, &relay).await, "reconnected live");
+}
