@@ -5,6 +5,7 @@
 //! | the tip | the relay continues |
 //! |---|---|
 //! | is ahead of the cursor in the database | from the cursor of the tip |
+//! | has the same cursor, and the database does not know it: it is an announcement | from that cursor |
 //! | is the message that the database knows | from the cursor in the database, which may be ahead: a slice without events has no messages |
 //! | is missing, older than what the database knows, or in another stream | from the cursor in the database, after a resync |
 //! | belongs to an earlier history of the outbox | from the cursor in the database, without the events that are stored already |
@@ -133,12 +134,15 @@ fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History
         };
     };
     let tip = mark.as_ref().and_then(|mark| Tip::parse(mark, history));
+    let is_newer = known
+        .is_none_or(|known| known.incarnation != last.incarnation || known.sequence < *sequence);
     if let Some(Tip {
         cursor: at,
         continues: true,
         ..
     }) = &tip
-        && at != cursor
+        // An announcement does not move the cursor.
+        && (at != cursor || is_newer)
         && at.check_follows(cursor).is_ok()
     {
         let listed = mark.as_ref().and_then(|mark| mark.listed);
@@ -160,12 +164,6 @@ fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History
             is_same_outbox: false,
             ..
         }) => Relation::Lost,
-        // The first message of a slice is a resync, which does not move the cursor.
-        Some(Tip {
-            cursor: at,
-            continues: true,
-            ..
-        }) if at == *cursor && known.is_none() => Relation::Known,
         Some(Tip {
             continues: true, ..
         }) => Relation::Lost,
@@ -260,7 +258,8 @@ mod tests {
         );
         // Another group has written before.
         assert_eq!(decide(None, last(4, 3, "me,1")), Relation::Lost);
-        assert_eq!(decide(None, last(4, 5, "me,1")), Relation::Known);
+        let here = Relation::Ahead(Box::new(at(5)), None);
+        assert_eq!(decide(None, last(4, 5, "me,1")), here);
         assert_eq!(
             decide(Some(known("A", 9)), last(4, 3, "me,1")),
             Relation::Lost,
@@ -292,6 +291,21 @@ mod tests {
             decide(Some(known("A", 3)), foreign),
             Relation::Unknown(4, 9)
         );
+    }
+
+    #[test]
+    fn stored_announcement_is_not_repeated_although_it_has_not_moved_the_cursor() {
+        let now = History::parse("me,1").unwrap();
+        let listed = Some((1, 3));
+        let mut announced = last(4, 5, "me,1");
+        if let Some((_, Some(mark))) = &mut announced.message {
+            mark.listed = listed;
+        }
+        for known in [None, Some(known("A", 3)), Some(known("B", 9))] {
+            let relation = relate(&at(5), known.as_ref(), &announced, &now);
+            let expected = Relation::Ahead(Box::new(at(5)), listed);
+            assert_eq!(relation, expected, "{known:?}");
+        }
     }
 
     #[test]
