@@ -7,6 +7,7 @@
 //! | is ahead of the cursor in the database | from the cursor of the tip |
 //! | has the same cursor, and the database does not know it: it is an announcement | from that cursor |
 //! | is the message that the database knows | from the cursor in the database, which may be ahead: a slice without events has no messages |
+//! | is newer, and behind that cursor: a late batch of another relay | from the cursor in the database, without stored events |
 //! | is missing, older than what the database knows, or in another stream | from the cursor in the database, after a resync |
 //! | belongs to an earlier history of the outbox | from the cursor in the database, without the events that are stored already |
 //!
@@ -134,8 +135,8 @@ fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History
         };
     };
     let tip = mark.as_ref().and_then(|mark| Tip::parse(mark, history));
-    let is_newer = known
-        .is_none_or(|known| known.incarnation != last.incarnation || known.sequence < *sequence);
+    let is_same = known.is_some_and(|known| known.incarnation == last.incarnation);
+    let is_newer = known.is_none_or(|known| !is_same || known.sequence < *sequence);
     if let Some(Tip {
         cursor: at,
         continues: true,
@@ -149,13 +150,11 @@ fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History
         return Relation::Ahead(Box::new(at.clone()), listed);
     }
     let first = match known {
-        Some(known) if known.incarnation == last.incarnation => {
-            match known.sequence.cmp(sequence) {
-                std::cmp::Ordering::Equal => return Relation::Known,
-                std::cmp::Ordering::Greater => return Relation::Lost,
-                std::cmp::Ordering::Less => known.sequence + 1,
-            }
-        }
+        Some(known) if is_same => match known.sequence.cmp(sequence) {
+            std::cmp::Ordering::Equal => return Relation::Known,
+            std::cmp::Ordering::Greater => return Relation::Lost,
+            std::cmp::Ordering::Less => known.sequence + 1,
+        },
         _ => 1,
     };
     match tip {
@@ -166,7 +165,7 @@ fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History
         }) => Relation::Lost,
         Some(Tip {
             continues: true, ..
-        }) => Relation::Lost,
+        }) if !is_same => Relation::Lost,
         Some(_) | None => Relation::Unknown(first, *sequence),
     }
 }
@@ -306,6 +305,26 @@ mod tests {
             let expected = Relation::Ahead(Box::new(at(5)), listed);
             assert_eq!(relation, expected, "{known:?}");
         }
+    }
+
+    #[test]
+    fn late_batch_of_another_relay_is_looked_through() {
+        let now = History::parse("me,1").unwrap();
+        // The cursor that was written meanwhile is in the middle of the batch's difference.
+        let mut late = last(4, 5, "me,1");
+        if let Some((_, Some(mark))) = &mut late.message {
+            mark.cursor = format!("{} 7:7: 70 7 0 69", at(5));
+        }
+        let decide = |known: &str, sequence| {
+            relate(&at(6), Some(&self::known(known, sequence)), &late, &now)
+        };
+        assert_eq!(decide("A", 3), Relation::Unknown(4, 4));
+        assert_eq!(
+            decide("A", 0),
+            Relation::Unknown(1, 4),
+            "the first batch of a group"
+        );
+        assert_eq!(decide("B", 3), Relation::Lost, "recreated");
     }
 
     #[test]

@@ -226,7 +226,8 @@ impl<D: Destination> Relays<D> {
                     opened.sequence,
                     opened.listed,
                 );
-                let is_known = opened.resync.is_none() && opened.sequence > 0;
+                // Also that nothing is stored. Only then is a late first batch told from one of an earlier group.
+                let is_known = opened.resync.is_none();
                 ledger.slices.opened(
                     slice,
                     epoch,
