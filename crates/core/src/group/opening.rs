@@ -82,32 +82,23 @@ pub(super) async fn open(
         .as_ref()
         .filter(|_| is_same)
         .and_then(|known| known.listed);
+    let places = (&*destination, &link, slice);
     match relate(&opening.cursor, known.as_ref(), &last, &history) {
         Relation::Ahead(cursor, listed) => {
             opened.cursor = *cursor;
-            opened.skip(&*destination, slice, listed).await?;
+            opened.skip(places, listed).await?;
         }
-        Relation::Known => opened.skip(&*destination, slice, listed_before).await?,
+        Relation::Known => {
+            opened.skip(places, listed_before).await?;
+        }
         Relation::Lost => opened.resync = Some("destination_lost"),
         Relation::Unknown(first, end) => {
-            opened.skip(&*destination, slice, listed_before).await?;
-            let stored = destination.stored(slice, (first, end), MAX_LISTED).await?;
-            let Some(stored) = stored else {
-                opened.resync = Some("restored");
-                return Ok(opened);
-            };
-            let found = link.run(exist(Arc::clone(&link), stored.clone())).await?;
+            opened.skip(places, listed_before).await?;
+            let has_all = opened.skip(places, Some((first, end))).await?;
             let is_other = known.is_some() && !is_same;
-            if found.len() < stored.len() || is_other {
+            if !has_all || is_other {
                 opened.resync = Some("restored");
             }
-            if !found.is_empty() {
-                let begin = opened.listed.map_or(first, |(begin, _)| begin.min(first));
-                opened.listed = Some((begin, end));
-            }
-            opened
-                .skipped
-                .extend(found.into_iter().map(|one| (one.id, one)));
         }
     }
     Ok(opened)
@@ -191,20 +182,34 @@ impl Tip {
 }
 
 impl Opened {
-    /// Skips the events of messages that are listed.
+    /// Skips the events of these messages that the relay has not read again yet. Without knowing them it cannot skip any, and
+    /// resyncs. Returns whether the outbox has all of the events.
     async fn skip(
         &mut self,
-        destination: &impl Destination,
-        slice: i32,
+        (destination, link, slice): (&impl Destination, &Arc<Link>, i32),
         listed: Option<(u64, u64)>,
-    ) -> Result<()> {
-        if let Some(sequences) = listed {
-            let stored = destination.stored(slice, sequences, MAX_LISTED).await?;
-            let stored = stored.unwrap_or_default().into_iter();
-            self.skipped = stored.map(|one| (one.id, one)).collect();
-            self.listed = Some(sequences);
+    ) -> Result<bool> {
+        let Some((first, last)) = listed else {
+            return Ok(true);
+        };
+        let stored = destination.stored(slice, (first, last), MAX_LISTED).await?;
+        let Some(stored) = stored else {
+            self.resync = Some("restored");
+            return Ok(true);
+        };
+        let count = stored.len();
+        let found = link.run(exist(Arc::clone(link), stored)).await?;
+        let has_all = found.len() == count;
+        let before = self.skipped.len();
+        let unread = found
+            .into_iter()
+            .filter(|one| !self.cursor.has_read(one.xid, one.id));
+        self.skipped.extend(unread.map(|one| (one.id, one)));
+        if self.skipped.len() > before {
+            let begin = self.listed.map_or(first, |(begin, _)| begin.min(first));
+            self.listed = Some((begin, last));
         }
-        Ok(())
+        Ok(has_all)
     }
 }
 

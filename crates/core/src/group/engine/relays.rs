@@ -172,7 +172,7 @@ impl<D: Destination> Relays<D> {
             let mark = Mark {
                 cursor: cursor.to_string(),
                 history: history.clone(),
-                listed: relay.listed,
+                listed: relay.listed(),
             };
             let batch = relay.batch(slice, &jobs, announcement, mark);
             relay.state = State::Storing;
@@ -266,10 +266,7 @@ impl<D: Destination> Relays<D> {
         };
         self.problem = None;
         (relay.state, relay.sequence, relay.failures) = (State::Idle, sequence, 0);
-        if relay.skipped.is_empty() {
-            relay.listed = None;
-        }
-        let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed);
+        let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed());
         ledger.slices.stored(slice, epoch, known.to_text());
         for job in jobs {
             self.bytes = self.bytes.saturating_sub(weight(&job.row));

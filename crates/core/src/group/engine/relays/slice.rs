@@ -84,6 +84,11 @@ impl Relay {
         }
     }
 
+    /// Returns the messages that have the events to skip, until the last of these events was skipped.
+    pub(super) fn listed(&self) -> Option<(u64, u64)> {
+        self.listed.filter(|_| !self.skipped.is_empty())
+    }
+
     pub(super) fn pause(&mut self) -> Duration {
         let pause = PAUSES.delay(self.failures);
         self.failures = self.failures.saturating_add(1);
