@@ -9,6 +9,8 @@
 //! | is the message that the database knows | from the cursor in the database, which may be ahead: a slice without events has no messages |
 //! | is newer, and behind that cursor: a late batch of another relay | from the cursor in the database, without stored events |
 //! | is missing, older than what the database knows, or in another stream | from the cursor in the database, after a resync |
+//! | is of another group, or of one with another number of slices | from the cursor in the database, after a resync |
+//! | is of another group, and newer than what the database knows | not: two groups store there |
 //! | belongs to an earlier history of the outbox | from the cursor in the database, without the events that are stored already |
 //!
 //! **Histories.** A server that has crashed assigns transaction ids again that a snapshot in the tip's cursor may list as finished,
@@ -24,11 +26,14 @@ use std::sync::Arc;
 use super::connections::Link;
 use super::destination::{Destination, Identity, Known, Last, Mark};
 use super::slices::Opening;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{Cursor, History, stored_events};
 
 /// The most events that are skipped. A relay has at most some thousands in flight.
 const MAX_LISTED: usize = 50_000;
+
+/// Why a slice resyncs whose messages another group has stored. Its keys may have been in other slices.
+pub(super) const OTHER_GROUP: &str = "other_group";
 
 /// Where to continue a slice.
 #[derive(Debug)]
@@ -53,6 +58,10 @@ enum Relation {
     Known,
     /// Continue from the cursor in the database, after a resync.
     Lost,
+    /// Like `Lost`, because another group has stored the messages.
+    OtherGroup,
+    /// Do not continue, because this other group stores messages too.
+    Contended((Arc<str>, i32)),
     /// The messages between these sequences decide.
     Unknown(u64, u64),
 }
@@ -60,7 +69,7 @@ enum Relation {
 pub(super) async fn open(
     destination: Rc<impl Destination>,
     link: Arc<Link>,
-    history: History,
+    (group, history): ((Arc<str>, i32), History),
     opening: Opening,
 ) -> Result<Opened> {
     let slice = opening.slice;
@@ -83,7 +92,7 @@ pub(super) async fn open(
         .filter(|_| is_same)
         .and_then(|known| known.listed);
     let places = (&*destination, &link, slice);
-    match relate(&opening.cursor, known.as_ref(), &last, &history) {
+    match relate(&opening.cursor, known.as_ref(), &last, (&group, &history)) {
         Relation::Ahead(cursor, listed) => {
             opened.cursor = *cursor;
             opened.skip(places, listed).await?;
@@ -92,6 +101,8 @@ pub(super) async fn open(
             opened.skip(places, listed_before).await?;
         }
         Relation::Lost => opened.resync = Some("destination_lost"),
+        Relation::OtherGroup => opened.resync = Some(OTHER_GROUP),
+        Relation::Contended(other) => return Err(contended(&destination.name(), &group, &other)),
         Relation::Unknown(first, end) => {
             opened.skip(places, listed_before).await?;
             let has_all = opened.skip(places, Some((first, end))).await?;
@@ -114,7 +125,22 @@ async fn exist(link: Arc<Link>, events: Vec<Identity>) -> Result<Vec<Identity>> 
     Ok(events.into_iter().filter(same).collect())
 }
 
-fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History) -> Relation {
+fn contended(place: &str, (group, _): &(Arc<str>, i32), other: &(Arc<str>, i32)) -> Error {
+    let (other, slices) = other;
+    let message = format!(
+        "{place}: group {other:?} with {slices} slices has stored messages after those of group {group:?}, and two groups cannot store \
+         under one prefix: let one of them store under another prefix or in another stream; if group {other:?} does not run any \
+         more, delete the messages under the prefix, and the relay announces a resync"
+    );
+    Error::new(ErrorKind::Destination, message)
+}
+
+fn relate(
+    cursor: &Cursor,
+    known: Option<&Known>,
+    last: &Last,
+    (group, history): (&(Arc<str>, i32), &History),
+) -> Relation {
     let Some((sequence, mark)) = &last.message else {
         return match known {
             None => Relation::Known,
@@ -125,9 +151,17 @@ fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History
             Some(_) => Relation::Lost,
         };
     };
-    let tip = mark.as_ref().and_then(|mark| Tip::parse(mark, history));
     let is_same = known.is_some_and(|known| known.incarnation == last.incarnation);
     let is_newer = known.is_none_or(|known| !is_same || known.sequence < *sequence);
+    if let Some(Mark { group: other, .. }) = mark
+        && other != group
+    {
+        return match is_same && is_newer {
+            true => Relation::Contended(other.clone()),
+            false => Relation::OtherGroup,
+        };
+    }
+    let tip = mark.as_ref().and_then(|mark| Tip::parse(mark, history));
     if let Some(Tip {
         cursor: at,
         continues: true,
@@ -217,7 +251,7 @@ impl Opened {
 mod tests {
     use std::time::Duration;
 
-    use super::{Relation, relate};
+    use super::Relation;
     use crate::group::destination::{Known, Last, Mark};
     use crate::outbox::{Cursor, History};
 
@@ -229,8 +263,13 @@ mod tests {
         Known::now(incarnation.into(), sequence, None)
     }
 
+    fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, now: &History) -> Relation {
+        super::relate(cursor, known, last, (&("fleet".into(), 4), now))
+    }
+
     fn last(sequence: u64, cursor: u64, history: &str) -> Last {
         let mark = Mark {
+            group: ("fleet".into(), 4),
             cursor: at(cursor).to_string(),
             history: history.to_owned(),
             listed: None,
@@ -309,6 +348,22 @@ mod tests {
             let relation = relate(&at(5), known.as_ref(), &announced, &now);
             let expected = Relation::Ahead(Box::new(at(5)), listed);
             assert_eq!(relation, expected, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn position_of_another_group_is_not_continued() {
+        let now = History::parse("me,1").unwrap();
+        for other in [("fleet".into(), 8), ("other".into(), 4)] {
+            let mut of_other = last(4, 7, "me,1");
+            if let Some((_, Some(mark))) = &mut of_other.message {
+                mark.group = other.clone();
+            }
+            let decide = |known: Option<Known>| relate(&at(5), known.as_ref(), &of_other, &now);
+            assert_eq!(decide(None), Relation::OtherGroup, "a new group");
+            assert_eq!(decide(Some(known("B", 9))), Relation::OtherGroup);
+            assert_eq!(decide(Some(known("A", 9))), Relation::OtherGroup);
+            assert_eq!(decide(Some(known("A", 3))), Relation::Contended(other));
         }
     }
 

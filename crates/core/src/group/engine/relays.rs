@@ -122,7 +122,8 @@ impl<D: Destination> Relays<D> {
             }
             let destination = Rc::clone(&self.destination);
             let (link, history) = (Arc::clone(link), history.clone());
-            let opening = open(destination, link, history, opening.clone());
+            let group = (Arc::clone(&self.options.group), ledger.slices.of());
+            let opening = open(destination, link, (group, history), opening.clone());
             let opening = opening.map(move |opened| Ended::Opened {
                 slice,
                 epoch,
@@ -137,6 +138,7 @@ impl<D: Destination> Relays<D> {
             return;
         };
         let history = history.to_text();
+        let group = (Arc::clone(&self.options.group), ledger.slices.of());
         let storing = self
             .slices
             .values()
@@ -170,6 +172,7 @@ impl<D: Destination> Relays<D> {
                 continue;
             };
             let mark = Mark {
+                group: group.clone(),
                 cursor: cursor.to_string(),
                 history: history.clone(),
                 listed: relay.listed(),
