@@ -56,6 +56,8 @@ pub struct Last {
 /// The position of a slice after a batch, as texts. It is stored with the last message of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
+    /// The group that the slice belongs to, and the number of its slices.
+    pub group: (Arc<str>, i32),
     /// The cursor in the outbox.
     pub cursor: String,
     /// The history of the outbox that the cursor belongs to.

@@ -122,7 +122,8 @@ impl<D: Destination> Relays<D> {
             }
             let destination = Rc::clone(&self.destination);
             let (link, history) = (Arc::clone(link), history.clone());
-            let opening = open(destination, link, history, opening.clone());
+            let group = (Arc::clone(&self.options.group), ledger.slices.of());
+            let opening = open(destination, link, (group, history), opening.clone());
             let opening = opening.map(move |opened| Ended::Opened {
                 slice,
                 epoch,
@@ -137,6 +138,7 @@ impl<D: Destination> Relays<D> {
             return;
         };
         let history = history.to_text();
+        let group = (Arc::clone(&self.options.group), ledger.slices.of());
         let storing = self
             .slices
             .values()
@@ -170,9 +172,10 @@ impl<D: Destination> Relays<D> {
                 continue;
             };
             let mark = Mark {
+                group: group.clone(),
                 cursor: cursor.to_string(),
                 history: history.clone(),
-                listed: relay.listed,
+                listed: relay.listed(),
             };
             let batch = relay.batch(slice, &jobs, announcement, mark);
             relay.state = State::Storing;
@@ -226,7 +229,8 @@ impl<D: Destination> Relays<D> {
                     opened.sequence,
                     opened.listed,
                 );
-                let is_known = opened.resync.is_none() && opened.sequence > 0;
+                // Also that nothing is stored. Only then is a late first batch told from one of an earlier group.
+                let is_known = opened.resync.is_none();
                 ledger.slices.opened(
                     slice,
                     epoch,
@@ -265,10 +269,7 @@ impl<D: Destination> Relays<D> {
         };
         self.problem = None;
         (relay.state, relay.sequence, relay.failures) = (State::Idle, sequence, 0);
-        if relay.skipped.is_empty() {
-            relay.listed = None;
-        }
-        let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed);
+        let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed());
         ledger.slices.stored(slice, epoch, known.to_text());
         for job in jobs {
             self.bytes = self.bytes.saturating_sub(weight(&job.row));
