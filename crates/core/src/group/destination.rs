@@ -23,6 +23,9 @@ pub trait Destination: 'static {
     /// Returns the most messages of a batch.
     fn max_batch(&self) -> usize;
 
+    /// Reads the state of the destination. The answer must not be older than the request.
+    fn state(&self) -> LocalBoxFuture<'static, Result<State>>;
+
     /// Reads the last message of a slice. The answer must not be older than the request.
     fn last(&self, slice: i32) -> LocalBoxFuture<'static, Result<Last>>;
 
@@ -40,6 +43,15 @@ pub trait Destination: 'static {
 
     /// Receives the slices of this consumer, a few times a second.
     fn observe(&self, slices: Vec<SliceState>);
+}
+
+/// The state of a destination.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// As [`Last::incarnation`].
+    pub incarnation: Arc<str>,
+    /// The greatest sequence that a message has ever had.
+    pub sequence: u64,
 }
 
 /// The last message of a slice.

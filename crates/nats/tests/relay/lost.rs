@@ -91,6 +91,29 @@ async fn deleted_stream_is_created_again_and_announced() {
 }
 
 #[tokio::test]
+async fn idle_slices_notice_that_the_stream_was_created_again() {
+    local(async {
+        let scene = Scene::new().await;
+        let relay = scene.relay(options("fleet"));
+        relayed(&scene).await;
+        let context = scene.jetstream().await;
+        context.delete_stream(crate::support::STREAM).await.unwrap();
+        let stored = scene.until("the resyncs", |stored| stored.len() == 4).await;
+        assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
+        relay
+            .until("live", |handle| handle.health().borrow().is_live())
+            .await;
+        // Once.
+        scene.write(1..=100).await;
+        let stored = scene
+            .until("the later events", |stored| events(stored).len() == 100)
+            .await;
+        assert_eq!(all_slices(&stored).len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn group_with_another_number_of_slices_does_not_continue_the_old_position() {
     local(async {
         let scene = Scene::new().await;

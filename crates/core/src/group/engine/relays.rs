@@ -18,6 +18,7 @@
 //! - A destination that is full or out of reach costs no attempts: events wait, and the intake stops at its limits.
 
 mod slice;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 
 pub(in crate::group) use self::slice::Ended;
 use self::slice::{Relay, State, dead_letter, last_read};
+use self::watch::Watch;
 use super::command::{Command, Commands, Ledger};
 use super::intake::weight;
 use super::outcomes::Outcomes;
@@ -65,6 +67,7 @@ pub(in crate::group) struct Relays<D> {
     problem: Option<Error>,
     observed_at: Option<Instant>,
     outcomes: Outcomes,
+    watch: Watch,
 }
 
 impl<D: Destination> Relays<D> {
@@ -82,6 +85,7 @@ impl<D: Destination> Relays<D> {
             problem: None,
             observed_at: None,
             outcomes: Outcomes::new(Arc::clone(&options.group), Arc::clone(&shared)),
+            watch: Watch::default(),
             options,
             shared,
         }
@@ -352,6 +356,7 @@ impl<D: Destination> Work for Relays<D> {
         self.forget_lost(ledger);
         self.open(now, ledger);
         self.store(now, ledger, commands);
+        self.watch(now);
     }
 
     async fn next_ended(&mut self) -> Ended {
@@ -369,6 +374,10 @@ impl<D: Destination> Work for Relays<D> {
                 opened,
             } => {
                 self.opened((slice, epoch), opened, now, ledger, commands);
+                return;
+            }
+            Ended::Watched { expected, state } => {
+                self.watched(&expected, state, ledger, commands);
                 return;
             }
             Ended::Stored {
@@ -422,6 +431,7 @@ impl<D: Destination> Work for Relays<D> {
             .map(|relay| relay.queue.len() + relay.parked.len());
         self.outcomes.left_to_others(jobs.sum());
         self.slices.clear();
+        self.watch = Watch::default();
         self.bytes = 0;
     }
 
@@ -445,13 +455,13 @@ impl<D: Destination> Work for Relays<D> {
         self.problem.as_ref().map(storable)
     }
 
-    fn alarm(&self) -> Option<Instant> {
+    fn alarm(&self, now: Instant) -> Option<Instant> {
         let times = self.slices.values().filter_map(|relay| match relay.state {
-            State::Unopened(at) if self.link.is_some() => Some(at),
-            State::Waiting(at) => Some(at),
+            State::Unopened(at) | State::Waiting(at) => Some(at),
             _ => None,
         });
-        times.min()
+        let next = times.chain(self.watch.next(now)).min();
+        next.filter(|_| self.link.is_some())
     }
 
     fn publish(&mut self, ledger: &Ledger) {

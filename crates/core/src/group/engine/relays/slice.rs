@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::command::Ledger;
+use super::watch::Expected;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
-use crate::group::destination::{Batch, Identity, Mark, Message, Outcome};
+use crate::group::destination::{self, Batch, Identity, Mark, Message, Outcome};
 use crate::group::job::{Disposition, Job, Origin, Park};
 use crate::group::opening::{OTHER_GROUP, Opened};
 use crate::handler::Task;
@@ -26,6 +27,10 @@ pub(in crate::group) enum Ended {
         slice: i32,
         epoch: i64,
         opened: Result<Opened>,
+    },
+    Watched {
+        expected: Vec<Expected>,
+        state: Result<destination::State>,
     },
     Stored {
         slice: i32,
