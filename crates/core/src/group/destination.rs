@@ -23,6 +23,9 @@ pub trait Destination: 'static {
     /// Returns the most messages of a batch.
     fn max_batch(&self) -> usize;
 
+    /// Reads the state of the destination. The answer must not be older than the request.
+    fn state(&self) -> LocalBoxFuture<'static, Result<State>>;
+
     /// Reads the last message of a slice. The answer must not be older than the request.
     fn last(&self, slice: i32) -> LocalBoxFuture<'static, Result<Last>>;
 
@@ -42,6 +45,15 @@ pub trait Destination: 'static {
     fn observe(&self, slices: Vec<SliceState>);
 }
 
+/// The state of a destination.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// As [`Last::incarnation`].
+    pub incarnation: Arc<str>,
+    /// The greatest sequence that a message has ever had.
+    pub sequence: u64,
+}
+
 /// The last message of a slice.
 #[derive(Clone, Debug)]
 pub struct Last {
@@ -56,6 +68,8 @@ pub struct Last {
 /// The position of a slice after a batch, as texts. It is stored with the last message of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
+    /// The group that the slice belongs to, and the number of its slices.
+    pub group: (Arc<str>, i32),
     /// The cursor in the outbox.
     pub cursor: String,
     /// The history of the outbox that the cursor belongs to.
@@ -125,12 +139,14 @@ pub enum Outcome {
 }
 
 /// A slice of a consumer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SliceState {
     /// Its number, and the number of slices of the group.
     pub slice: (i32, i32),
     /// Its epoch.
     pub epoch: i64,
+    /// Identifies the stream, as [`Last::incarnation`] does.
+    pub incarnation: Arc<str>,
     /// The sequence of its last message, as far as this consumer knows.
     pub sequence: u64,
     /// Everything that was committed before is stored. `None` if that is unknown.

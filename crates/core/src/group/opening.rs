@@ -5,8 +5,12 @@
 //! | the tip | the relay continues |
 //! |---|---|
 //! | is ahead of the cursor in the database | from the cursor of the tip |
+//! | has the same cursor, and the database does not know it: it is an announcement | from that cursor |
 //! | is the message that the database knows | from the cursor in the database, which may be ahead: a slice without events has no messages |
+//! | is newer, and behind that cursor: a late batch of another relay | from the cursor in the database, without stored events |
 //! | is missing, older than what the database knows, or in another stream | from the cursor in the database, after a resync |
+//! | is of another group, or of one with another number of slices | from the cursor in the database, after a resync |
+//! | is of another group, and newer than what the database knows | not: two groups store there |
 //! | belongs to an earlier history of the outbox | from the cursor in the database, without the events that are stored already |
 //!
 //! **Histories.** A server that has crashed assigns transaction ids again that a snapshot in the tip's cursor may list as finished,
@@ -22,11 +26,14 @@ use std::sync::Arc;
 use super::connections::Link;
 use super::destination::{Destination, Identity, Known, Last, Mark};
 use super::slices::Opening;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{Cursor, History, stored_events};
 
 /// The most events that are skipped. A relay has at most some thousands in flight.
 const MAX_LISTED: usize = 50_000;
+
+/// Why a slice resyncs whose messages another group has stored. Its keys may have been in other slices.
+pub(super) const OTHER_GROUP: &str = "other_group";
 
 /// Where to continue a slice.
 #[derive(Debug)]
@@ -51,6 +58,10 @@ enum Relation {
     Known,
     /// Continue from the cursor in the database, after a resync.
     Lost,
+    /// Like `Lost`, because another group has stored the messages.
+    OtherGroup,
+    /// Do not continue, because this other group stores messages too.
+    Contended((Arc<str>, i32)),
     /// The messages between these sequences decide.
     Unknown(u64, u64),
 }
@@ -58,7 +69,7 @@ enum Relation {
 pub(super) async fn open(
     destination: Rc<impl Destination>,
     link: Arc<Link>,
-    history: History,
+    (group, history): ((Arc<str>, i32), History),
     opening: Opening,
 ) -> Result<Opened> {
     let slice = opening.slice;
@@ -80,32 +91,25 @@ pub(super) async fn open(
         .as_ref()
         .filter(|_| is_same)
         .and_then(|known| known.listed);
-    match relate(&opening.cursor, known.as_ref(), &last, &history) {
+    let places = (&*destination, &link, slice);
+    match relate(&opening.cursor, known.as_ref(), &last, (&group, &history)) {
         Relation::Ahead(cursor, listed) => {
             opened.cursor = *cursor;
-            opened.skip(&*destination, slice, listed).await?;
+            opened.skip(places, listed).await?;
         }
-        Relation::Known => opened.skip(&*destination, slice, listed_before).await?,
+        Relation::Known => {
+            opened.skip(places, listed_before).await?;
+        }
         Relation::Lost => opened.resync = Some("destination_lost"),
+        Relation::OtherGroup => opened.resync = Some(OTHER_GROUP),
+        Relation::Contended(other) => return Err(contended(&destination.name(), &group, &other)),
         Relation::Unknown(first, end) => {
-            opened.skip(&*destination, slice, listed_before).await?;
-            let stored = destination.stored(slice, (first, end), MAX_LISTED).await?;
-            let Some(stored) = stored else {
-                opened.resync = Some("restored");
-                return Ok(opened);
-            };
-            let found = link.run(exist(Arc::clone(&link), stored.clone())).await?;
+            opened.skip(places, listed_before).await?;
+            let has_all = opened.skip(places, Some((first, end))).await?;
             let is_other = known.is_some() && !is_same;
-            if found.len() < stored.len() || is_other {
+            if !has_all || is_other {
                 opened.resync = Some("restored");
             }
-            if !found.is_empty() {
-                let begin = opened.listed.map_or(first, |(begin, _)| begin.min(first));
-                opened.listed = Some((begin, end));
-            }
-            opened
-                .skipped
-                .extend(found.into_iter().map(|one| (one.id, one)));
         }
     }
     Ok(opened)
@@ -121,7 +125,22 @@ async fn exist(link: Arc<Link>, events: Vec<Identity>) -> Result<Vec<Identity>> 
     Ok(events.into_iter().filter(same).collect())
 }
 
-fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History) -> Relation {
+fn contended(place: &str, (group, _): &(Arc<str>, i32), other: &(Arc<str>, i32)) -> Error {
+    let (other, slices) = other;
+    let message = format!(
+        "{place}: group {other:?} with {slices} slices has stored messages after those of group {group:?}, and two groups cannot store \
+         under one prefix: let one of them store under another prefix or in another stream; if group {other:?} does not run any \
+         more, delete the messages under the prefix, and the relay announces a resync"
+    );
+    Error::new(ErrorKind::Destination, message)
+}
+
+fn relate(
+    cursor: &Cursor,
+    known: Option<&Known>,
+    last: &Last,
+    (group, history): (&(Arc<str>, i32), &History),
+) -> Relation {
     let Some((sequence, mark)) = &last.message else {
         return match known {
             None => Relation::Known,
@@ -132,26 +151,35 @@ fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History
             Some(_) => Relation::Lost,
         };
     };
+    let is_same = known.is_some_and(|known| known.incarnation == last.incarnation);
+    let is_newer = known.is_none_or(|known| !is_same || known.sequence < *sequence);
+    if let Some(Mark { group: other, .. }) = mark
+        && other != group
+    {
+        return match is_same && is_newer {
+            true => Relation::Contended(other.clone()),
+            false => Relation::OtherGroup,
+        };
+    }
     let tip = mark.as_ref().and_then(|mark| Tip::parse(mark, history));
     if let Some(Tip {
         cursor: at,
         continues: true,
         ..
     }) = &tip
-        && at != cursor
+        // An announcement does not move the cursor.
+        && (at != cursor || is_newer)
         && at.check_follows(cursor).is_ok()
     {
         let listed = mark.as_ref().and_then(|mark| mark.listed);
         return Relation::Ahead(Box::new(at.clone()), listed);
     }
     let first = match known {
-        Some(known) if known.incarnation == last.incarnation => {
-            match known.sequence.cmp(sequence) {
-                std::cmp::Ordering::Equal => return Relation::Known,
-                std::cmp::Ordering::Greater => return Relation::Lost,
-                std::cmp::Ordering::Less => known.sequence + 1,
-            }
-        }
+        Some(known) if is_same => match known.sequence.cmp(sequence) {
+            std::cmp::Ordering::Equal => return Relation::Known,
+            std::cmp::Ordering::Greater => return Relation::Lost,
+            std::cmp::Ordering::Less => known.sequence + 1,
+        },
         _ => 1,
     };
     match tip {
@@ -160,15 +188,9 @@ fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, history: &History
             is_same_outbox: false,
             ..
         }) => Relation::Lost,
-        // The first message of a slice is a resync, which does not move the cursor.
-        Some(Tip {
-            cursor: at,
-            continues: true,
-            ..
-        }) if at == *cursor && known.is_none() => Relation::Known,
         Some(Tip {
             continues: true, ..
-        }) => Relation::Lost,
+        }) if !is_same => Relation::Lost,
         Some(_) | None => Relation::Unknown(first, *sequence),
     }
 }
@@ -194,20 +216,34 @@ impl Tip {
 }
 
 impl Opened {
-    /// Skips the events of messages that are listed.
+    /// Skips the events of these messages that the relay has not read again yet. Without knowing them it cannot skip any, and
+    /// resyncs. Returns whether the outbox has all of the events.
     async fn skip(
         &mut self,
-        destination: &impl Destination,
-        slice: i32,
+        (destination, link, slice): (&impl Destination, &Arc<Link>, i32),
         listed: Option<(u64, u64)>,
-    ) -> Result<()> {
-        if let Some(sequences) = listed {
-            let stored = destination.stored(slice, sequences, MAX_LISTED).await?;
-            let stored = stored.unwrap_or_default().into_iter();
-            self.skipped = stored.map(|one| (one.id, one)).collect();
-            self.listed = Some(sequences);
+    ) -> Result<bool> {
+        let Some((first, last)) = listed else {
+            return Ok(true);
+        };
+        let stored = destination.stored(slice, (first, last), MAX_LISTED).await?;
+        let Some(stored) = stored else {
+            self.resync = Some("restored");
+            return Ok(true);
+        };
+        let count = stored.len();
+        let found = link.run(exist(Arc::clone(link), stored)).await?;
+        let has_all = found.len() == count;
+        let before = self.skipped.len();
+        let unread = found
+            .into_iter()
+            .filter(|one| !self.cursor.has_read(one.xid, one.id));
+        self.skipped.extend(unread.map(|one| (one.id, one)));
+        if self.skipped.len() > before {
+            let begin = self.listed.map_or(first, |(begin, _)| begin.min(first));
+            self.listed = Some((begin, last));
         }
-        Ok(())
+        Ok(has_all)
     }
 }
 
@@ -215,7 +251,7 @@ impl Opened {
 mod tests {
     use std::time::Duration;
 
-    use super::{Relation, relate};
+    use super::Relation;
     use crate::group::destination::{Known, Last, Mark};
     use crate::outbox::{Cursor, History};
 
@@ -227,8 +263,13 @@ mod tests {
         Known::now(incarnation.into(), sequence, None)
     }
 
+    fn relate(cursor: &Cursor, known: Option<&Known>, last: &Last, now: &History) -> Relation {
+        super::relate(cursor, known, last, (&("fleet".into(), 4), now))
+    }
+
     fn last(sequence: u64, cursor: u64, history: &str) -> Last {
         let mark = Mark {
+            group: ("fleet".into(), 4),
             cursor: at(cursor).to_string(),
             history: history.to_owned(),
             listed: None,
@@ -260,7 +301,8 @@ mod tests {
         );
         // Another group has written before.
         assert_eq!(decide(None, last(4, 3, "me,1")), Relation::Lost);
-        assert_eq!(decide(None, last(4, 5, "me,1")), Relation::Known);
+        let here = Relation::Ahead(Box::new(at(5)), None);
+        assert_eq!(decide(None, last(4, 5, "me,1")), here);
         assert_eq!(
             decide(Some(known("A", 9)), last(4, 3, "me,1")),
             Relation::Lost,
@@ -292,6 +334,57 @@ mod tests {
             decide(Some(known("A", 3)), foreign),
             Relation::Unknown(4, 9)
         );
+    }
+
+    #[test]
+    fn stored_announcement_is_not_repeated_although_it_has_not_moved_the_cursor() {
+        let now = History::parse("me,1").unwrap();
+        let listed = Some((1, 3));
+        let mut announced = last(4, 5, "me,1");
+        if let Some((_, Some(mark))) = &mut announced.message {
+            mark.listed = listed;
+        }
+        for known in [None, Some(known("A", 3)), Some(known("B", 9))] {
+            let relation = relate(&at(5), known.as_ref(), &announced, &now);
+            let expected = Relation::Ahead(Box::new(at(5)), listed);
+            assert_eq!(relation, expected, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn position_of_another_group_is_not_continued() {
+        let now = History::parse("me,1").unwrap();
+        for other in [("fleet".into(), 8), ("other".into(), 4)] {
+            let mut of_other = last(4, 7, "me,1");
+            if let Some((_, Some(mark))) = &mut of_other.message {
+                mark.group = other.clone();
+            }
+            let decide = |known: Option<Known>| relate(&at(5), known.as_ref(), &of_other, &now);
+            assert_eq!(decide(None), Relation::OtherGroup, "a new group");
+            assert_eq!(decide(Some(known("B", 9))), Relation::OtherGroup);
+            assert_eq!(decide(Some(known("A", 9))), Relation::OtherGroup);
+            assert_eq!(decide(Some(known("A", 3))), Relation::Contended(other));
+        }
+    }
+
+    #[test]
+    fn late_batch_of_another_relay_is_looked_through() {
+        let now = History::parse("me,1").unwrap();
+        // The cursor that was written meanwhile is in the middle of the batch's difference.
+        let mut late = last(4, 5, "me,1");
+        if let Some((_, Some(mark))) = &mut late.message {
+            mark.cursor = format!("{} 7:7: 70 7 0 69", at(5));
+        }
+        let decide = |known: &str, sequence| {
+            relate(&at(6), Some(&self::known(known, sequence)), &late, &now)
+        };
+        assert_eq!(decide("A", 3), Relation::Unknown(4, 4));
+        assert_eq!(
+            decide("A", 0),
+            Relation::Unknown(1, 4),
+            "the first batch of a group"
+        );
+        assert_eq!(decide("B", 3), Relation::Lost, "recreated");
     }
 
     #[test]

@@ -74,6 +74,15 @@ impl Cursor {
         }
     }
 
+    /// Returns whether a reader at this cursor has read a row. A row without a transaction is not read.
+    pub(crate) fn has_read(&self, xid: Option<u64>, id: i64) -> bool {
+        let Some(xid) = xid else {
+            return true;
+        };
+        let is_in = |reading: &Reading| reading.to.snapshot.has(xid) && id <= reading.position;
+        self.done.snapshot.has(xid) || self.reading.as_ref().is_some_and(is_in)
+    }
+
     /// Returns the last id that was read of the current difference.
     pub(crate) fn position(&self) -> Option<i64> {
         self.reading.as_ref().map(|reading| reading.position)
@@ -303,6 +312,18 @@ mod tests {
             assert!(earlier.is_before(&later));
             assert!(!later.is_before(&earlier) && !earlier.is_before(&earlier));
         }
+    }
+
+    #[test]
+    fn rows_behind_a_cursor_were_read() {
+        let cursor: Cursor = "7:9:7 120 11 1 9:12:10 140 12 2 133".parse().unwrap();
+        for (xid, id) in [(6, 500), (8, 500), (7, 133), (9, 133), (11, 20)] {
+            assert!(cursor.has_read(Some(xid), id), "{xid} {id}");
+        }
+        for (xid, id) in [(7, 134), (9, 134), (10, 20), (12, 20)] {
+            assert!(!cursor.has_read(Some(xid), id), "{xid} {id}");
+        }
+        assert!(cursor.has_read(None, 500));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! | [`KEY`] | events | a hash of table and key, as 8 hexadecimal digits |
 //! | [`TRACEPARENT`] | events | a [trace context](https://www.w3.org/TR/trace-context/): events of one transaction have one trace id |
 //! | [`TRUNCATED`] | events | `columns`, if the event was too large for the server: it has its key, but no columns |
+//! | [`GROUP`] | the last message of a batch | the group of the relay. Characters are escaped as in subjects. |
+//! | [`SLICES`] | the last message of a batch | the number of slices of the group |
 //! | [`CURSOR`] | the last message of a batch | the position of the slice after the batch, for relays |
 //! | [`HISTORY`] | the last message of a batch | the history of the outbox that the cursor belongs to, for relays |
 //! | [`LISTED`] | the last message of some batches | sequences of earlier messages whose events are behind the cursor, for relays |
@@ -24,6 +26,10 @@ pub const KEY: &str = "Pgherald-Key";
 pub const TRACEPARENT: &str = "traceparent";
 /// What was left out of an event that is too large for the server.
 pub const TRUNCATED: &str = "Pgherald-Truncated";
+/// The group of the relay that has stored the batch.
+pub const GROUP: &str = "Pgherald-Group";
+/// The number of slices of the group.
+pub const SLICES: &str = "Pgherald-Slices";
 /// The position of the slice after the batch.
 pub const CURSOR: &str = "Pgherald-Cursor";
 /// The history of the outbox that the cursor belongs to.

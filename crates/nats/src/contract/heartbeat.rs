@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use pgherald_nats::contract::Heartbeat;
 ///
-/// let json = r#"{"type":"heartbeat","version":1,"slice":3,"slices":32,"epoch":1767600000000000,"sequence":4711,"lag_ms":12,
-///     "interval_ms":1000}"#;
+/// let json = r#"{"type":"heartbeat","version":1,"slice":3,"slices":32,"epoch":1767600000000000,
+///     "incarnation":"1767600000000000000","sequence":4711,"lag_ms":12,"interval_ms":1000}"#;
 /// let heartbeat = Heartbeat::parse(json.as_bytes())?;
 /// assert_eq!((heartbeat.slice, heartbeat.sequence, heartbeat.lag().as_millis()), (3, 4711, 12));
 /// # Ok::<(), serde_json::Error>(())
@@ -31,6 +31,9 @@ pub struct Heartbeat {
     pub slices: u16,
     /// The epoch of the slice. Each change of its relay raises it.
     pub epoch: i64,
+    /// Identifies the stream that `sequence` belongs to: when the stream was created, in nanoseconds since 1970. A stream that was
+    /// deleted and created again has another value.
+    pub incarnation: Box<str>,
     /// The sequence of the last message that the relay knows to be stored in the slice; 0 if there is none.
     pub sequence: u64,
     /// Milliseconds, at the time of the heartbeat: every change that was committed before them is stored, at `sequence` or before.
@@ -54,7 +57,7 @@ impl Heartbeat {
     pub fn new(
         (slice, slices): (u16, u16),
         epoch: i64,
-        sequence: u64,
+        (incarnation, sequence): (&str, u64),
         lag: Duration,
         interval: Duration,
     ) -> Self {
@@ -64,6 +67,7 @@ impl Heartbeat {
             slice,
             slices,
             epoch,
+            incarnation: incarnation.into(),
             sequence,
             lag_ms: millis(lag),
             interval_ms: millis(interval),
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn heartbeats_are_read_as_they_were_written_and_other_messages_are_not() {
         let (lag, interval) = (Duration::from_millis(40), Duration::from_secs(1));
-        let heartbeat = Heartbeat::new((2, 32), 77, 4_711, lag, interval);
+        let heartbeat = Heartbeat::new((2, 32), 77, ("1767", 4_711), lag, interval);
         let json = heartbeat.to_json();
         assert!(
             json.starts_with(r#"{"type":"heartbeat","version":1,"#),
@@ -133,6 +137,7 @@ mod tests {
             &json.replace("heartbeat", "news"),
             &json.replace(r#""version":1"#, r#""version":2"#),
             &json.replace("4711", "-1"),
+            &json.replace(r#""incarnation":"1767","#, ""),
         ] {
             assert!(Heartbeat::parse(other.as_bytes()).is_err(), "{other}");
         }

@@ -23,3 +23,4 @@ mod subject;
 pub use heartbeat::Heartbeat;
 pub use prefix::Prefix;
 pub use subject::{EventSubject, Subject, SubjectFilter};
+pub(crate) use subject::{escape, unescape};

@@ -81,8 +81,8 @@ impl<'a> EventSubject<'a> {
         } = self;
         format!(
             "{prefix}.{slice}.{}.{}.{operation}",
-            token(schema),
-            token(table)
+            escape(schema),
+            escape(table)
         )
     }
 }
@@ -101,8 +101,11 @@ impl<'a> Subject<'a> {
             return Some(Self::Control { slice });
         }
         let mut tokens = rest.split('.');
-        let (schema, table, operation) =
-            (name(tokens.next()?)?, name(tokens.next()?)?, tokens.next()?);
+        let (schema, table, operation) = (
+            unescape(tokens.next()?)?,
+            unescape(tokens.next()?)?,
+            tokens.next()?,
+        );
         let operation = Operation::ALL
             .into_iter()
             .find(|one| one.as_str() == operation)?;
@@ -144,17 +147,17 @@ impl SubjectFilter<'_> {
         let slice = self.slice.map_or_else(any, |slice| slice.to_string());
         let schema = self
             .schema
-            .map_or_else(any, |schema| token(schema).into_owned());
+            .map_or_else(any, |schema| escape(schema).into_owned());
         let table = self
             .table
-            .map_or_else(any, |table| token(table).into_owned());
+            .map_or_else(any, |table| escape(table).into_owned());
         let operation = self.operation.map_or("*", Operation::as_str);
         format!("{prefix}.{slice}.{schema}.{table}.{operation}")
     }
 }
 
 /// Escapes a name.
-fn token(name: &str) -> Cow<'_, str> {
+pub(crate) fn escape(name: &str) -> Cow<'_, str> {
     match name {
         "" => Cow::Borrowed(EMPTY),
         _ => utf8_percent_encode(name, ESCAPED).into(),
@@ -162,7 +165,7 @@ fn token(name: &str) -> Cow<'_, str> {
 }
 
 /// Reads a token. Returns `None` if it is no UTF-8.
-fn name(token: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn unescape(token: &str) -> Option<Cow<'_, str>> {
     match token {
         "" => None,
         EMPTY => Some(Cow::Borrowed("")),

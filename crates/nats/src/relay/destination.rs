@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use jetstream_extra::batch_publish::{BatchPublishError, BatchPublishErrorKind, BatchPublishExt};
 use pgherald_core::__private::host::errors;
 use pgherald_core::__private::host::group::{
-    Batch, Destination, Identity, Last, Outcome, SliceState,
+    Batch, Destination, Identity, Last, Outcome, SliceState, State,
 };
 use pgherald_core::{Error, ErrorKind, Result};
 
@@ -57,6 +57,18 @@ impl Destination for JetStream {
 
     fn max_batch(&self) -> usize {
         MAX_BATCH
+    }
+
+    fn state(&self) -> LocalBoxFuture<'static, Result<State>> {
+        let connector = Arc::clone(&self.connector);
+        async move {
+            let opened = connector.open().await?;
+            Ok(State {
+                incarnation: opened.incarnation,
+                sequence: opened.sequence,
+            })
+        }
+        .boxed_local()
     }
 
     fn last(&self, slice: i32) -> LocalBoxFuture<'static, Result<Last>> {

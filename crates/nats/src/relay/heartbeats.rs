@@ -70,7 +70,7 @@ fn heartbeat(state: &SliceState, lag: Option<Duration>, every: Duration) -> Opti
     Some(Heartbeat::new(
         numbers,
         state.epoch,
-        state.sequence,
+        (&state.incarnation, state.sequence),
         lag?,
         every,
     ))

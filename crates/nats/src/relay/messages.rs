@@ -7,7 +7,7 @@ use pgherald_core::__private::host::message::Scope;
 use pgherald_core::Event;
 
 use super::session::Session;
-use crate::contract::{EventSubject, Prefix, headers, payload};
+use crate::contract::{EventSubject, Prefix, escape, headers, payload, unescape};
 
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 const EXPECTED_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -174,6 +174,9 @@ fn describe(headers: &mut HeaderMap, identity: &Identity, hash: i32) {
 }
 
 fn mark(headers: &mut HeaderMap, mark: &Mark) {
+    let (group, slices) = &mark.group;
+    headers.insert(headers::GROUP, &*escape(group));
+    headers.insert(headers::SLICES, slices.to_string());
     headers.insert(headers::CURSOR, &*mark.cursor);
     headers.insert(headers::HISTORY, &*mark.history);
     if let Some((first, last)) = mark.listed {
@@ -188,7 +191,9 @@ pub(super) fn read_mark(headers: &HeaderMap) -> Option<Mark> {
         let (first, last) = text.split_once('-')?;
         Some((first.parse().ok()?, last.parse().ok()?))
     });
+    let group = unescape(headers.get(headers::GROUP)?.as_str())?;
     Some(Mark {
+        group: (group.into(), text(headers::SLICES)?.parse().ok()?),
         cursor: text(headers::CURSOR)?,
         history: text(headers::HISTORY)?,
         listed,
@@ -223,6 +228,7 @@ mod tests {
             recorded_us: -5,
         };
         let position = Mark {
+            group: ("fléet\r\n a".into(), 32),
             cursor: "9:9: 20 9 1".to_owned(),
             history: "a,b".to_owned(),
             listed: Some((3, 8)),

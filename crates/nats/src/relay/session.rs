@@ -39,6 +39,8 @@ pub(super) struct Opened {
     pub(super) stream: Stream,
     /// Identifies the stream: when it was created.
     pub(super) incarnation: Arc<str>,
+    /// The greatest sequence that a message has ever had.
+    pub(super) sequence: u64,
     pub(super) max_age: Option<Duration>,
 }
 
@@ -90,6 +92,7 @@ impl Connector {
         Ok(Opened {
             stream,
             incarnation: incarnation(&info),
+            sequence: info.state.last_sequence,
             max_age: (!max_age.is_zero()).then_some(max_age),
         })
     }

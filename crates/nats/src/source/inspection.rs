@@ -11,11 +11,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Info, Stream};
-use pgherald_core::{Error, Result};
+use pgherald_core::Result;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::builder::Settings;
 use super::refusal;
+use super::stream;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -45,7 +46,7 @@ impl Inspection {
     }
 
     /// Ready when a look has shown something: that messages were removed before they were read, or an error if the stream is
-    /// another one. `position` is what the source has received.
+    /// another one, or its configuration does not fit any more. `position` is what the source has received.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, position: u64) -> Poll<Result<()>> {
         loop {
             match &mut self.stage {
@@ -66,14 +67,13 @@ impl Inspection {
 
     fn compare(&mut self, info: &Info, position: u64) -> Option<Result<()>> {
         if info.created != self.stream.cached_info().created {
-            return Some(Err(self.another_stream()));
+            return Some(Err(refusal::another_stream(&self.settings)));
+        }
+        if let Err(error) = stream::check(&self.settings, &info.config) {
+            return Some(Err(error));
         }
         let before = std::mem::replace(&mut self.position, position);
         (info.state.first_sequence > before.saturating_add(1)).then_some(Ok(()))
-    }
-
-    fn another_stream(&self) -> Error {
-        refusal::another_stream(&self.settings)
     }
 }
 

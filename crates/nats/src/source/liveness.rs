@@ -1,10 +1,16 @@
 //! Whether the relays keep up, by their heartbeats.
 //!
 //! For each slice there is a moment before which everything is known: all changes that were committed before it have been
-//! received. A heartbeat with a lag and a sequence moves it to `the heartbeat's arrival − lag`, as soon as the source has received
-//! the stream up to that sequence. Until then the heartbeat waits. The age of the oldest of these moments is the lag of the source.
+//! received. A heartbeat with a lag and a sequence moves it to `the heartbeat's arrival − lag`. First the heartbeat waits until the
+//! consumer has been heard after it, with this sequence or a greater one. The age of the oldest of these moments is the lag of the
+//! source.
 //!
-//! Ages are measured by the clock of this process only. A delay of the heartbeat on its way is not seen.
+//! A sequence that was received before is not enough: if the stream was deleted and created again, or restored from a backup, its
+//! sequences are small, and the consumer does not exist any more. Heartbeats and deliveries arrive in different queues. So a delivery
+//! is known to be later than a heartbeat only if the queue of deliveries was found empty in between.
+//!
+//! Ages are measured by the clock of this process only. A delay of the heartbeat on its way is not seen. One in the queue of the
+//! source is: a heartbeat counts as if it had arrived when the queue was last found empty before it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,18 +27,54 @@ pub(super) struct Liveness {
     max_lag: Duration,
     /// When the session was opened.
     since: Instant,
-    /// The sequence up to which the stream was received.
-    position: u64,
+    /// How often the queue of deliveries was found empty.
+    drained: u64,
     slices: Vec<Slice>,
+    /// When a heartbeat of this number of slices last arrived.
+    heard: Option<Instant>,
+    /// Another number of slices, and when its last heartbeat arrived.
+    rival: Option<(usize, Instant)>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Slice {
     epoch: i64,
+    /// When the last heartbeat of this epoch arrived.
+    heard: Option<Instant>,
     /// Every change that was committed before this moment has been received.
     known: Option<Instant>,
-    /// Sequences, and the moments that are known when they have been received.
-    waiting: VecDeque<(u64, Instant)>,
+    /// In the order of their sequences.
+    waiting: VecDeque<Waiting>,
+}
+
+impl Slice {
+    /// Lets a heartbeat wait for the consumer.
+    fn wait(&mut self, heartbeat: &Heartbeat, known: Instant, drained: u64) {
+        let (epoch, sequence) = (heartbeat.epoch, heartbeat.sequence);
+        // Of another relay, or of a stream that was created again: those before may wait for sequences that do not come any more.
+        let has_fallen = |last: &Waiting| last.sequence > sequence;
+        if self.epoch != epoch || self.waiting.back().is_some_and(has_fallen) {
+            self.waiting.clear();
+        }
+        self.epoch = epoch;
+        if self.waiting.len() < WAITING {
+            self.waiting.push_back(Waiting {
+                sequence,
+                known,
+                drained,
+            });
+        }
+    }
+}
+
+/// A heartbeat that waits for the consumer.
+#[derive(Clone, Debug)]
+struct Waiting {
+    sequence: u64,
+    /// The moment that is known when the consumer has been heard.
+    known: Instant,
+    /// [`Liveness::drained`] when the heartbeat was taken in.
+    drained: u64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -46,6 +88,8 @@ pub(super) enum Verdict {
 pub(super) enum Late {
     /// No heartbeat has arrived at all.
     Unheard,
+    /// Relays of groups with these numbers of slices send heartbeats.
+    Groups(usize, usize),
     /// The slices that have no recent heartbeat, one of them, and whether one waits for messages of the stream.
     Slices {
         count: usize,
@@ -56,58 +100,65 @@ pub(super) enum Late {
 }
 
 impl Liveness {
-    /// The liveness of a session that begins at a position.
-    pub(super) fn new(max_lag: Duration, since: Instant, position: u64) -> Self {
+    /// The liveness of a session.
+    pub(super) fn new(max_lag: Duration, since: Instant) -> Self {
         Self {
             max_lag,
             since,
-            position,
+            drained: 0,
             slices: Vec::new(),
+            heard: None,
+            rival: None,
         }
     }
 
-    /// The stream was received up to this sequence.
+    /// The queue of deliveries was found empty. What is received from now on has arrived after the heartbeats before.
+    pub(super) fn drained(&mut self) {
+        self.drained += 1;
+    }
+
+    /// The consumer was heard. It has delivered the stream up to this sequence.
     pub(super) fn received_up_to(&mut self, position: u64) {
-        if position <= self.position {
-            return;
-        }
-        self.position = position;
         for slice in &mut self.slices {
-            while let Some(&(sequence, known)) = slice.waiting.front()
-                && sequence <= position
+            while let Some(first) = slice.waiting.front()
+                && first.sequence <= position
+                && first.drained < self.drained
             {
+                slice.known = slice.known.max(Some(first.known));
                 slice.waiting.pop_front();
-                slice.known = slice.known.max(Some(known));
             }
         }
     }
 
-    /// Takes a heartbeat in. Returns whether the number of slices has changed.
-    pub(super) fn heard(&mut self, heartbeat: &Heartbeat, now: Instant) -> bool {
-        let slices = usize::from(heartbeat.slices);
-        let has_changed = !self.slices.is_empty() && self.slices.len() != slices;
-        if self.slices.len() != slices {
-            self.slices = vec![Slice::default(); slices];
-        }
+    /// Takes a heartbeat in that has arrived at a time or later. Returns whether the number of slices has changed.
+    pub(super) fn heard(&mut self, heartbeat: &Heartbeat, arrived: Instant, now: Instant) -> bool {
         let max_lag = self.max_lag;
-        let Some(slice) = self.slices.get_mut(usize::from(heartbeat.slice)) else {
-            return has_changed;
-        };
-        // Another relay has taken the slice over. The epochs of another history may be smaller.
-        let is_fenced = heartbeat.epoch < slice.epoch;
-        let is_recent = slice.known.is_some_and(|known| now - known < max_lag);
+        let is_recent = |moment| now.saturating_duration_since(moment) < max_lag;
         // A moment that the clock cannot express is too long ago.
-        let Some(known) = now.checked_sub(heartbeat.lag()) else {
-            return has_changed;
-        };
-        if is_fenced && is_recent {
-            return has_changed;
+        let known = arrived.checked_sub(heartbeat.lag());
+        let slices = usize::from(heartbeat.slices);
+        let is_other = self.slices.len() != slices;
+        if is_other && self.heard.is_some_and(is_recent) {
+            self.rival = Some((slices, arrived));
+            return false;
         }
-        slice.epoch = heartbeat.epoch;
-        if heartbeat.sequence <= self.position {
-            slice.known = slice.known.max(Some(known));
-        } else if slice.waiting.len() < WAITING {
-            slice.waiting.push_back((heartbeat.sequence, known));
+        // The group was made again.
+        let has_changed = is_other && !self.slices.is_empty();
+        if is_other {
+            self.slices = vec![Slice::default(); slices];
+            self.rival = None;
+        }
+        self.heard = self.heard.max(Some(arrived));
+        if let Some(known) = known
+            && is_recent(known)
+            && let Some(slice) = self.slices.get_mut(usize::from(heartbeat.slice))
+        {
+            // Another relay has taken the slice over. The epochs of another history may be smaller.
+            let is_fenced = heartbeat.epoch < slice.epoch && slice.heard.is_some_and(is_recent);
+            if !is_fenced {
+                slice.heard = Some(arrived);
+                slice.wait(heartbeat, known, self.drained);
+            }
         }
         has_changed
     }
@@ -124,6 +175,11 @@ impl Liveness {
     }
 
     pub(super) fn verdict(&self, now: Instant) -> Verdict {
+        if let Some((slices, heard)) = self.rival
+            && now.saturating_duration_since(heard) < self.max_lag
+        {
+            return Verdict::Late(Late::Groups(self.slices.len(), slices));
+        }
         let is_late = |slice: &&Slice| {
             slice
                 .known
@@ -153,7 +209,7 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Late, Liveness, Verdict};
+    use super::{Late, Liveness, Verdict, WAITING};
     use crate::contract::Heartbeat;
 
     const MAX_LAG: Duration = Duration::from_millis(1_000);
@@ -162,16 +218,28 @@ mod tests {
 
     impl Scene {
         /// Two slices.
-        fn new(position: u64) -> Self {
+        fn new() -> Self {
             let now = Instant::now();
-            Self(Liveness::new(MAX_LAG, now, position), now)
+            Self(Liveness::new(MAX_LAG, now), now)
+        }
+
+        /// A heartbeat that arrives after `at` milliseconds, and a consumer that is heard after it.
+        fn heard(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
+            let has_changed = self.heartbeat(at, slice, epoch, sequence, lag);
+            self.received_up_to(sequence);
+            has_changed
+        }
+
+        fn received_up_to(&mut self, position: u64) {
+            self.0.drained();
+            self.0.received_up_to(position);
         }
 
         /// A heartbeat that arrives after `at` milliseconds.
-        fn heard(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
+        fn heartbeat(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
             let lag = Duration::from_millis(lag);
-            let heartbeat = Heartbeat::new((slice, 2), epoch, sequence, lag, MAX_LAG / 4);
-            self.0.heard(&heartbeat, self.at(at))
+            let heartbeat = Heartbeat::new((slice, 2), epoch, ("A", sequence), lag, MAX_LAG / 4);
+            self.0.heard(&heartbeat, self.at(at), self.at(at))
         }
 
         fn at(&self, milliseconds: u64) -> Instant {
@@ -189,7 +257,7 @@ mod tests {
 
     #[test]
     fn all_slices_have_to_be_recent() {
-        let mut scene = Scene::new(10);
+        let mut scene = Scene::new();
         assert_eq!(scene.0.end_of_patience(), scene.at(1_000));
         assert_eq!(scene.verdict(0), Verdict::Late(Late::Unheard));
         scene.heard(1_000, 0, 1, 10, 0);
@@ -213,31 +281,71 @@ mod tests {
 
     #[test]
     fn a_heartbeat_counts_once_its_sequence_was_received() {
-        let mut scene = Scene::new(10);
+        let mut scene = Scene::new();
         scene.heard(0, 0, 1, 10, 0);
-        scene.heard(0, 1, 1, 12, 0);
-        scene.heard(600, 1, 1, 14, 0);
+        scene.heartbeat(0, 1, 1, 12, 0);
+        scene.heartbeat(600, 1, 1, 14, 0);
+        scene.received_up_to(11);
         assert!(!scene.is_live(600));
-        scene.0.received_up_to(12);
+        scene.received_up_to(12);
         assert!(scene.is_live(600));
         scene.heard(900, 0, 1, 10, 0);
+        scene.heartbeat(900, 1, 1, 14, 0);
         let behind = Verdict::Late(Late::Slices {
             count: 1,
             first: 1,
             of: 2,
             is_behind: true,
         });
+        scene.received_up_to(13);
         assert_eq!(scene.verdict(1_100), behind);
-        scene.0.received_up_to(13);
-        assert_eq!(scene.verdict(1_100), behind);
-        scene.0.received_up_to(14);
-        assert!(scene.is_live(1_599));
-        assert!(!scene.is_live(1_600));
+        scene.received_up_to(14);
+        assert!(scene.is_live(1_899));
+        assert!(!scene.is_live(1_900));
+    }
+
+    #[test]
+    fn a_heartbeat_counts_once_the_consumer_was_heard_after_it() {
+        let mut scene = Scene::new();
+        scene.received_up_to(10);
+        scene.heartbeat(0, 0, 1, 3, 0);
+        scene.heartbeat(0, 1, 1, 3, 0);
+        assert!(!scene.is_live(0));
+        // A delivery that may have been in the queue before the heartbeats.
+        scene.0.received_up_to(11);
+        assert!(!scene.is_live(0));
+        scene.0.drained();
+        assert!(!scene.is_live(0));
+        scene.0.received_up_to(11);
+        assert!(scene.is_live(0));
+    }
+
+    #[test]
+    fn heartbeats_of_a_stream_that_was_created_again_do_not_wait_behind_those_before() {
+        let mut scene = Scene::new();
+        for _ in 0..WAITING {
+            scene.heartbeat(0, 0, 1, 5_000, 0);
+            scene.heartbeat(0, 1, 1, 5_000, 0);
+        }
+        // By the same relay, and by one that has taken the slice over.
+        scene.heartbeat(100, 0, 1, 3, 0);
+        scene.heartbeat(100, 1, 2, 5_000, 0);
+        scene.received_up_to(3);
+        let late = Verdict::Late(Late::Slices {
+            count: 1,
+            first: 1,
+            of: 2,
+            is_behind: true,
+        });
+        assert_eq!(scene.verdict(100), late);
+        assert_eq!(scene.0.slices[1].waiting.len(), 1);
+        scene.received_up_to(5_000);
+        assert!(scene.is_live(100));
     }
 
     #[test]
     fn a_lag_that_is_too_large_is_not_live() {
-        let mut scene = Scene::new(0);
+        let mut scene = Scene::new();
         scene.heard(5_000, 0, 1, 0, 999);
         scene.heard(5_000, 1, 1, 0, 1_000);
         assert!(!scene.is_live(5_000));
@@ -248,8 +356,25 @@ mod tests {
     }
 
     #[test]
+    fn a_heartbeat_that_has_been_in_the_queue_counts_from_its_arrival() {
+        let mut scene = Scene::new();
+        for (arrived, slice) in [(200, 0), (500, 1)] {
+            let heartbeat = Heartbeat::new((slice, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            scene
+                .0
+                .heard(&heartbeat, scene.at(arrived), scene.at(1_100));
+        }
+        scene.received_up_to(0);
+        assert!(scene.is_live(1_199));
+        assert!(!scene.is_live(1_200));
+        let heartbeat = Heartbeat::new((0, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+        scene.0.heard(&heartbeat, scene.at(300), scene.at(1_300));
+        assert!(scene.0.slices[0].waiting.is_empty());
+    }
+
+    #[test]
     fn a_fenced_relay_is_ignored_unless_its_epoch_belongs_to_another_history() {
-        let mut scene = Scene::new(0);
+        let mut scene = Scene::new();
         scene.heard(0, 0, 7, 0, 0);
         scene.heard(0, 1, 7, 0, 0);
         scene.heard(900, 0, 6, 0, 0);
@@ -260,15 +385,33 @@ mod tests {
     }
 
     #[test]
-    fn another_number_of_slices_begins_anew() {
-        let mut scene = Scene::new(0);
-        assert!(!scene.heard(0, 0, 1, 0, 0));
-        assert!(!scene.heard(0, 1, 1, 0, 0));
-        let of_three = Heartbeat::new((0, 3), 1, 0, Duration::ZERO, MAX_LAG);
-        assert!(scene.0.heard(&of_three, scene.at(0)));
-        assert!(!scene.is_live(0));
+    fn another_number_of_slices_is_an_error_until_one_of_them_ends() {
+        let mut scene = Scene::new();
+        let of_three = |scene: &mut Scene, at, slice| {
+            let heartbeat = Heartbeat::new((slice, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            scene.0.heard(&heartbeat, scene.at(at), scene.at(at))
+        };
+        scene.heard(0, 0, 1, 0, 0);
+        scene.heard(0, 1, 1, 0, 0);
+        assert!(scene.is_live(0));
+        let groups = Verdict::Late(Late::Groups(2, 3));
+        assert!(!of_three(&mut scene, 100, 0));
+        assert_eq!(scene.verdict(100), groups);
+        scene.heard(900, 0, 1, 0, 0);
+        scene.heard(900, 1, 1, 0, 0);
+        assert_eq!(scene.verdict(1_099), groups);
+        // The other one has ended.
+        assert!(scene.is_live(1_100));
+        assert!(!of_three(&mut scene, 1_800, 0));
+        // This one has ended.
+        assert!(of_three(&mut scene, 1_900, 0));
+        assert!(!scene.is_live(1_900));
+        for slice in 0..3 {
+            assert!(!of_three(&mut scene, 1_900, slice));
+        }
         // A slice that does not exist.
-        let foreign = Heartbeat::new((9, 3), 1, 0, Duration::ZERO, MAX_LAG);
-        assert!(!scene.0.heard(&foreign, scene.at(0)));
+        assert!(!of_three(&mut scene, 1_900, 9));
+        scene.received_up_to(0);
+        assert!(scene.is_live(1_900));
     }
 }

@@ -18,6 +18,7 @@
 //! - `session` owns the connection, the ordered consumer and the subscription of heartbeats. It finds lost deliveries and silence.
 //! - `subscription` is the client library's, made fit to be dropped anywhere.
 //! - `inspection` looks at the stream from time to time, for messages that were removed before they were read.
+//! - `stream` refuses streams that do not store all that the relays send.
 //! - `liveness` decides whether the relays keep up. It is pure: it has neither I/O nor a clock.
 //! - `continuity` decides which signals keep the contract of [`Signal`]. It is pure too.
 //! - The `Inbox` of core decodes events and batches them.
@@ -25,12 +26,15 @@
 //! Guarantees:
 //! - Each session subscribes first. A `Resync` follows before the first event of the session, and before each `Live`. So a
 //!   subscriber that reads the database after it sees all changes that no event shows.
-//! - A heartbeat of a slice says: every change before a moment is stored, at a sequence or before it. It counts from the moment when
-//!   the source has received everything up to this sequence. The source is live while such a moment of each slice is younger than
+//! - A heartbeat of a slice says: every change before a moment is stored, at a sequence or before it. It counts once the consumer
+//!   has been heard after it and the source has received everything up to this sequence. So heartbeats do not count if the consumer
+//!   has ended with its stream. The source is live while such a moment of each slice is younger than
 //!   `max_lag`. So caches stop answering within `max_lag` if a relay, PostgreSQL, the stream, the consumer or the connection
 //!   stops, or if the source itself cannot keep up.
-//! - Sequences of the consumer have no gaps. After a gap, the session is opened again, with a `Resync`. The same happens if the
-//!   stream was deleted and created again, because its consumers are deleted with it.
+//! - Sequences of the consumer have no gaps. After a gap, the session is opened again, with a `Resync`. The same happens
+//!   when heartbeats begin to name another stream, because the stream was deleted and created again.
+//! - Heartbeats of two numbers of slices are of two groups with one prefix. The source is not live until those of one have been
+//!   missing for `max_lag`.
 //! - An event that fails to decode becomes a `Resync` in its place, as does any other message that cannot be read.
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
@@ -40,6 +44,7 @@ mod inspection;
 mod liveness;
 mod refusal;
 mod session;
+mod stream;
 mod subscription;
 
 use std::collections::VecDeque;
@@ -109,7 +114,7 @@ impl NatsSource {
     fn new(settings: Arc<Settings>) -> Self {
         Self {
             session: Reconnecting::new(settings.backoff),
-            liveness: Liveness::new(settings.max_lag, Instant::now(), 0),
+            liveness: Liveness::new(settings.max_lag, Instant::now()),
             settings,
             continuity: Continuity::default(),
             inbox: Inbox::default(),
@@ -126,7 +131,7 @@ impl NatsSource {
     }
 
     fn opened(&mut self, session: Session) {
-        self.liveness = Liveness::new(self.settings.max_lag, Instant::now(), session.position());
+        self.liveness = Liveness::new(self.settings.max_lag, Instant::now());
         self.continuity.opened();
         self.session.keep(session);
     }
@@ -144,10 +149,15 @@ impl NatsSource {
             );
             self.resync(Resync::new(ResyncReason::Trimmed));
         }
-        self.liveness.received_up_to(arrivals.position);
+        if arrivals.was_drained {
+            self.liveness.drained();
+        }
+        if let Some(position) = arrivals.position {
+            self.liveness.received_up_to(position);
+        }
         let now = Instant::now();
-        for heartbeat in &arrivals.heartbeats {
-            self.on_heartbeat(heartbeat, now);
+        for (heartbeat, arrived) in &arrivals.heartbeats {
+            self.on_heartbeat(heartbeat, *arrived, now);
         }
         self.judge(now);
     }
@@ -193,8 +203,8 @@ impl NatsSource {
         }
     }
 
-    fn on_heartbeat(&mut self, heartbeat: &Heartbeat, now: Instant) {
-        if self.liveness.heard(heartbeat, now) {
+    fn on_heartbeat(&mut self, heartbeat: &Heartbeat, arrived: Instant, now: Instant) {
+        if self.liveness.heard(heartbeat, arrived, now) {
             tracing::warn!(
                 slices = heartbeat.slices,
                 "the relay's group has another number of slices"

@@ -34,6 +34,26 @@ pub(super) fn other_subjects(settings: &Settings, subjects: &[String]) -> Error 
     nats(ErrorKind::Protocol, message, None)
 }
 
+/// The stream is a mirror of a part of its origin.
+pub(super) fn partial_mirror(settings: &Settings, origin: &str) -> Error {
+    let message = format!(
+        "the stream {} is a mirror of {origin} that leaves out or renames subjects, so announcements of lost changes may be missing: \
+         mirror the whole stream, and select tables by the source",
+        settings.stream
+    );
+    nats(ErrorKind::Protocol, message, None)
+}
+
+/// The stream replaces messages by later ones of their subject.
+pub(super) fn replaces_messages(settings: &Settings, limit: i64) -> Error {
+    let message = format!(
+        "the stream {} keeps {limit} messages of a subject, so an event may be deleted before it is read, without a trace: remove \
+         the limit (`nats stream edit {} --max-msgs-per-subject=-1`)",
+        settings.stream, settings.stream
+    );
+    nats(ErrorKind::Protocol, message, None)
+}
+
 /// The server refuses a consumer.
 pub(super) fn no_consumer(settings: &Settings, cause: impl Into<Cause>) -> Error {
     let message = format!(
@@ -87,6 +107,11 @@ pub(super) fn late(settings: &Settings, late: &Late, complaint: Option<String>) 
     let mut message = match late {
         Late::Unheard => format!(
             "no heartbeat of a relay has arrived at {} within {limit:?}: start a relay of this prefix, or correct the prefix",
+            settings.prefix.heartbeats()
+        ),
+        Late::Groups(one, other) => format!(
+            "relays of two groups, with {one} and {other} slices, send heartbeats at {}: give each group its own prefix and stream, \
+             or stop the relays of one of them",
             settings.prefix.heartbeats()
         ),
         Late::Slices {

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, push};
-use async_nats::jetstream::{self, stream};
 use async_nats::{Client, Event, Message, StatusCode, Subject, header};
 use pgherald_core::{Error, Result};
 use tokio::sync::watch;
@@ -17,9 +17,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::builder::Settings;
 use super::inspection::Inspection;
 use super::refusal;
+use super::stream;
 use super::subscription::Subscription;
 use crate::contract::Heartbeat;
-use crate::relay::covers;
 
 /// The maximum number of messages, and of their bytes, that are returned together.
 const BATCH: usize = 512;
@@ -33,11 +33,14 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[derive(Default)]
 pub(super) struct Arrivals {
     pub(super) messages: Vec<Message>,
+    /// Whether the queue of deliveries was found empty before these messages.
+    pub(super) was_drained: bool,
+    /// The sequence up to which the consumer has delivered the stream, if the consumer was heard.
+    pub(super) position: Option<u64>,
     /// Whether messages were removed from the stream before they were read.
     pub(super) has_lost_messages: bool,
-    /// The sequence up to which the stream was received.
-    pub(super) position: u64,
-    pub(super) heartbeats: Vec<Heartbeat>,
+    /// With the earliest time at which they may have arrived.
+    pub(super) heartbeats: Vec<(Heartbeat, Instant)>,
 }
 
 /// What the client library reports about the connection.
@@ -61,6 +64,12 @@ pub(super) struct Session {
     delivered: u64,
     /// The sequence up to which the stream was received.
     position: u64,
+    /// Whether the queue of deliveries was found empty since the last arrivals.
+    is_drained: bool,
+    /// Identifies the stream that the heartbeats are about.
+    incarnation: Option<Box<str>>,
+    /// When the queue of heartbeats was last found empty. Those in it have arrived later.
+    emptied: Instant,
     /// When the consumer was last heard.
     heard: Instant,
     timer: Pin<Box<Sleep>>,
@@ -81,17 +90,18 @@ impl Session {
             .get_stream(&settings.stream)
             .await
             .map_err(|cause| refusal::no_stream(settings, cause))?;
-        check_subjects(settings, stream.cached_info())?;
+        stream::check(settings, &stream.cached_info().config)?;
+        let began = Instant::now();
         let heartbeats = Subscription::new(&client, settings.prefix.heartbeats());
         let heartbeats = heartbeats.await.map_err(subscribed)?;
         let inbox = client.new_inbox();
         let deliveries = Subscription::new(&client, inbox.clone());
         let deliveries = deliveries.await.map_err(subscribed)?;
-        let position = stream.cached_info().state.last_sequence;
-        stream
-            .create_consumer(ordered(settings, inbox, position))
+        let consumer = stream
+            .create_consumer(ordered(settings, inbox))
             .await
             .map_err(|cause| refusal::no_consumer(settings, cause))?;
+        let position = consumer.cached_info().delivered.stream_sequence;
         let mut watched = connection.clone();
         let now = Instant::now();
         Ok(Self {
@@ -108,17 +118,15 @@ impl Session {
             }),
             delivered: 0,
             position,
+            is_drained: false,
+            incarnation: None,
+            emptied: began,
             heard: now,
             timer: Box::pin(sleep_until(now)),
             confirmations: VecDeque::new(),
             confirming: None,
             failed: None,
         })
-    }
-
-    /// Returns the sequence up to which the stream was received.
-    pub(super) fn position(&self) -> u64 {
-        self.position
     }
 
     /// Returns the last error that the server has reported, such as a missing permission.
@@ -136,18 +144,21 @@ impl Session {
         cx: &mut Context<'_>,
         until: Option<Instant>,
     ) -> Poll<Result<Arrivals>> {
-        let before = self.position;
-        let mut arrivals = Arrivals::default();
+        let was_drained = self.is_drained;
+        let mut arrivals = Arrivals {
+            was_drained,
+            ..Arrivals::default()
+        };
         if self.failed.is_none() {
-            self.poll_deliveries(cx, &mut arrivals);
+            // First, so that the queue of deliveries is found empty after them.
             self.poll_heartbeats(cx, &mut arrivals);
+            self.poll_deliveries(cx, &mut arrivals);
             self.poll_confirmations(cx);
             if self.failed.is_none() && self.lost.as_mut().poll(cx).is_ready() {
                 self.failed = Some(refusal::lost(&self.settings));
             }
         }
-        arrivals.position = self.position;
-        if self.position != before || !arrivals.is_empty() {
+        if !arrivals.is_empty() {
             return Poll::Ready(Ok(arrivals));
         }
         if let Some(error) = self.failed.take() {
@@ -157,19 +168,22 @@ impl Session {
     }
 
     fn poll_deliveries(&mut self, cx: &mut Context<'_>, arrivals: &mut Arrivals) {
+        self.is_drained = false;
         let mut bytes = 0;
         while self.failed.is_none() && arrivals.messages.len() < BATCH && bytes < BATCH_BYTES {
             match self.deliveries.poll_next(cx) {
                 Poll::Ready(Some(message)) => {
                     self.heard = Instant::now();
                     bytes += message.length;
-                    match self.delivery(message) {
-                        Ok(message) => arrivals.messages.extend(message),
-                        Err(error) => self.failed = Some(error),
+                    if let Err(error) = self.delivery(message, arrivals) {
+                        self.failed = Some(error);
                     }
                 }
                 Poll::Ready(None) => self.failed = Some(refusal::lost(&self.settings)),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.is_drained = true;
+                    break;
+                }
             }
         }
         if self.failed.is_some() {
@@ -182,13 +196,13 @@ impl Session {
         }
     }
 
-    /// Takes a delivery in. Returns it if it is a message of the stream.
-    fn delivery(&mut self, message: Message) -> Result<Option<Message>> {
+    /// Takes a delivery in.
+    fn delivery(&mut self, message: Message, arrivals: &mut Arrivals) -> Result<()> {
         match message.status {
             None => {}
             // A heartbeat of the consumer, or a request to confirm that everything before was read.
-            Some(StatusCode::IDLE_HEARTBEAT) => return self.on_status(message).map(|()| None),
-            Some(_) => return Ok(None),
+            Some(StatusCode::IDLE_HEARTBEAT) => return self.on_status(message, arrivals),
+            Some(_) => return Ok(()),
         }
         let message = jetstream::Message {
             message,
@@ -199,15 +213,16 @@ impl Session {
             .info()
             .map(|info| (info.stream_sequence, info.consumer_sequence))
         else {
-            return Ok(None);
+            return Ok(());
         };
         self.expect(consumer, self.delivered + 1)?;
         self.delivered = consumer;
-        self.position = self.position.max(stream);
-        Ok(Some(message.message))
+        self.received_up_to(stream, arrivals);
+        arrivals.messages.push(message.message);
+        Ok(())
     }
 
-    fn on_status(&mut self, message: Message) -> Result<()> {
+    fn on_status(&mut self, message: Message, arrivals: &mut Arrivals) -> Result<()> {
         let header = |name| {
             let headers = message.headers.as_ref()?;
             headers.get(name)?.as_str().parse::<u64>().ok()
@@ -222,11 +237,16 @@ impl Session {
             header(header::NATS_LAST_STREAM),
         ) {
             self.expect(consumer, self.delivered)?;
-            self.position = self.position.max(stream);
+            self.received_up_to(stream, arrivals);
         }
         self.confirmations.extend(message.reply);
         self.confirmations.extend(stalled);
         Ok(())
+    }
+
+    fn received_up_to(&mut self, sequence: u64, arrivals: &mut Arrivals) {
+        self.position = self.position.max(sequence);
+        arrivals.position = Some(self.position);
     }
 
     /// Fails if deliveries before this one were lost.
@@ -239,17 +259,31 @@ impl Session {
 
     fn poll_heartbeats(&mut self, cx: &mut Context<'_>, arrivals: &mut Arrivals) {
         while self.failed.is_none() && arrivals.heartbeats.len() < BATCH {
+            let now = Instant::now();
             match self.heartbeats.poll_next(cx) {
                 Poll::Ready(Some(message)) => match Heartbeat::parse(&message.payload) {
-                    Ok(heartbeat) => arrivals.heartbeats.push(heartbeat),
+                    Ok(heartbeat) if self.is_of_this_stream(&heartbeat) => {
+                        arrivals.heartbeats.push((heartbeat, self.emptied));
+                    }
+                    Ok(_) => self.failed = Some(refusal::another_stream(&self.settings)),
                     Err(error) => {
                         tracing::debug!(%error, subject = %message.subject, "not a heartbeat");
                     }
                 },
                 Poll::Ready(None) => self.failed = Some(refusal::lost(&self.settings)),
-                Poll::Pending => break,
+                Poll::Pending => {
+                    self.emptied = now;
+                    break;
+                }
             }
         }
+    }
+
+    /// Whether a heartbeat is about the stream that those before it were about. That need not be the one which the source reads: a
+    /// mirror has another incarnation than its origin.
+    fn is_of_this_stream(&mut self, heartbeat: &Heartbeat) -> bool {
+        let first = || heartbeat.incarnation.clone();
+        *self.incarnation.get_or_insert_with(first) == heartbeat.incarnation
     }
 
     /// Sends what the server has asked for. It sends no further messages before that.
@@ -290,7 +324,7 @@ impl Session {
 
 impl Arrivals {
     fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.heartbeats.is_empty() && !self.has_lost_messages
+        self.position.is_none() && self.heartbeats.is_empty() && !self.has_lost_messages
     }
 }
 
@@ -316,15 +350,13 @@ async fn connect(settings: &Settings) -> Result<(Client, watch::Receiver<Connect
     Ok((client, connection))
 }
 
-/// A consumer of what is stored after `position`.
-fn ordered(settings: &Settings, inbox: String, position: u64) -> push::Config {
+/// A consumer of what is stored from now on.
+fn ordered(settings: &Settings, inbox: String) -> push::Config {
     push::Config {
         deliver_subject: inbox,
         description: Some("pgherald source".to_owned()),
         filter_subjects: settings.filters.clone(),
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: position + 1,
-        },
+        deliver_policy: DeliverPolicy::New,
         ack_policy: AckPolicy::None,
         replay_policy: ReplayPolicy::Instant,
         max_deliver: 1,
@@ -335,18 +367,6 @@ fn ordered(settings: &Settings, inbox: String, position: u64) -> push::Config {
         inactive_threshold: ABANDONED,
         ..push::Config::default()
     }
-}
-
-/// Fails if the stream does not store the subjects of the prefix. A mirror stores those of its origin, with the same sequences. A
-/// stream that collects from others has sequences of its own, which heartbeats know nothing of.
-fn check_subjects(settings: &Settings, info: &stream::Info) -> Result<()> {
-    let subjects = &info.config.subjects;
-    // Every relay writes such a message when it needs to.
-    let control = settings.prefix.control(0);
-    if info.config.mirror.is_some() || subjects.iter().any(|subject| covers(subject, &control)) {
-        return Ok(());
-    }
-    Err(refusal::other_subjects(settings, subjects))
 }
 
 impl fmt::Debug for Session {

@@ -3,12 +3,14 @@
 //! The library's own one spawns a task when it is dropped, and panics where no runtime runs. A source is dropped there when a program
 //! or a test ends, for example.
 
-use std::pin::Pin;
+use std::future::Future as _;
+use std::pin::pin;
 use std::task::{Context, Poll};
 
 use async_nats::{Client, Message, SubscribeError, Subscriber};
-use futures_util::Stream as _;
+use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
+use tokio::task::unconstrained;
 
 pub(super) struct Subscription {
     /// `None` only while it is dropped.
@@ -24,10 +26,11 @@ impl Subscription {
         })
     }
 
-    /// Returns the next message. `None` if the connection has ended.
+    /// Returns the next message. `None` if the connection has ended. Pending only if there is none: the budget of the task does not
+    /// count.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         match &mut self.subscriber {
-            Some(subscriber) => Pin::new(subscriber).poll_next(cx),
+            Some(subscriber) => pin!(unconstrained(subscriber.next())).poll(cx),
             None => Poll::Ready(None),
         }
     }

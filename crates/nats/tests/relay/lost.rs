@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use pgherald_core::group::Group;
 use pgherald_testkit::nats::NatsServer;
 
 use crate::support::{Scene, Stored, events, local, options, resyncs};
@@ -83,6 +84,95 @@ async fn deleted_stream_is_created_again_and_announced() {
         scene.write(1..=100).await;
         let stored = scene
             .until("the later events", |stored| events(stored).len() == 100)
+            .await;
+        assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn idle_slices_notice_that_the_stream_was_created_again() {
+    local(async {
+        let scene = Scene::new().await;
+        let relay = scene.relay(options("fleet"));
+        relayed(&scene).await;
+        let context = scene.jetstream().await;
+        context.delete_stream(crate::support::STREAM).await.unwrap();
+        let stored = scene.until("the resyncs", |stored| stored.len() == 4).await;
+        assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
+        relay
+            .until("live", |handle| handle.health().borrow().is_live())
+            .await;
+        // Once.
+        scene.write(1..=100).await;
+        let stored = scene
+            .until("the later events", |stored| events(stored).len() == 100)
+            .await;
+        assert_eq!(all_slices(&stored).len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn group_with_another_number_of_slices_does_not_continue_the_old_position() {
+    local(async {
+        let scene = Scene::new().await;
+        let relay = scene.relay(options("fleet").slices(8));
+        relayed(&scene).await;
+        relay.drained().await;
+        Group::new(&scene.client, "fleet").delete().await.unwrap();
+        // The new group begins with everything in the outbox.
+        let _relay = scene.relay(options("fleet").slices(4));
+        scene.write(1..=100).await;
+        let stored = scene
+            .until("all events", |stored| events(stored).len() == 300)
+            .await;
+        let mut announced = resyncs(&stored, "other_group");
+        announced.sort_unstable();
+        assert_eq!(announced, [0, 1, 2, 3]);
+        let mut controls = stored.iter().filter(|one| one.resync().is_some());
+        assert!(
+            controls.all(|one| one.payload.ends_with(r#""scope":{}}"#)),
+            "keys may have been in other slices"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_groups_under_one_prefix_are_refused_by_name() {
+    local(async {
+        let scene = Scene::new().await;
+        let first = scene.relay(options("first"));
+        scene.write(1..=100).await;
+        scene.until_relayed().await;
+        let second = scene.relay(options("second"));
+        scene
+            .until("the second group's announcements", |stored| {
+                resyncs(stored, "other_group").len() == 4
+            })
+            .await;
+        scene.write(1..=100).await;
+        first
+            .until_degraded("two groups cannot store under one prefix")
+            .await;
+        let stored = scene
+            .until("the events of the second group", |stored| {
+                events(stored).len() == 300
+            })
+            .await;
+        assert_eq!(resyncs(&stored, "other_group").len(), 4, "no contest");
+        // The way out.
+        second.drained().await;
+        scene.stream().await.purge().await.unwrap();
+        first
+            .until("live", |handle| handle.health().borrow().is_live())
+            .await;
+        scene.write(1..=100).await;
+        let stored = scene
+            .until("the events of the first group", |stored| {
+                events(stored).len() >= 100
+            })
             .await;
         assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
     })

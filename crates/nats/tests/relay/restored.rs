@@ -1,11 +1,13 @@
 //! PostgreSQL servers that crash, or are put back to an earlier state.
 
 use std::path::Path;
+use std::time::Duration;
 
-use pgherald_testkit::Postgres;
+use pgherald_nats::contract::headers;
 use pgherald_testkit::nats::NatsServer;
+use pgherald_testkit::{FaultProxy, Postgres};
 
-use crate::support::{Scene, Stored, connect, events, local, options, resyncs};
+use crate::support::{LIMIT, Scene, Stored, connect, events, local, nats, options, resyncs};
 
 async fn scene_of(server: &Postgres) -> Scene {
     let url = server.create_database().await.unwrap();
@@ -48,6 +50,69 @@ async fn crashes_of_the_database_neither_lose_nor_double_events() {
         assert_eq!(report.resyncs, 0, "nothing was lost: {report:?}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn events_of_an_earlier_history_are_listed_until_they_were_read_again() {
+    local(async {
+        let server = Postgres::builder().start().await.unwrap();
+        let mut scene = scene_of(&server).await;
+        let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
+            .await
+            .unwrap();
+        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let first = scene.relay_at(config.request_timeout(LIMIT), options("fleet"));
+        scene.write(1..=100).await;
+        scene.until_relayed().await;
+        // The next events are stored, and no cursor is written afterwards.
+        proxy.stall();
+        scene.write(1..=100).await;
+        first
+            .until("events in flight", |handle| {
+                handle.report().consumer.in_flight == 100
+            })
+            .await;
+        let blocked = connect(&scene.url).await;
+        blocked
+            .batch_execute("BEGIN; LOCK TABLE pgherald.consumer_cursor IN EXCLUSIVE MODE")
+            .await
+            .unwrap();
+        proxy.resume();
+        scene.until_relayed().await;
+        server.kill().await.unwrap();
+        server.start_again().await.unwrap();
+        scene = reconnected(scene).await;
+        first
+            .until("the slices", |handle| {
+                let report = handle.report();
+                report.consumer.slices == 4 && handle.health().borrow().is_live()
+            })
+            .await;
+        let listed = "SELECT count(*)::text FROM pgherald.consumer_cursor WHERE stored LIKE '%-%'";
+        let started = tokio::time::Instant::now();
+        while scene.text(listed).await != "4" {
+            assert!(started.elapsed() < LIMIT, "{}", scene.text(listed).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        first.drained().await;
+        let second = scene.relay(options("fleet"));
+        // The second batch of each slice is stored after everything before it was read.
+        for _ in 0..2 {
+            scene.write(1..=100).await;
+            scene.until_relayed().await;
+        }
+        let stored = scene.until_relayed().await;
+        assert_eq!(listing(&stored), [0_u16; 0]);
+        assert_eq!(second.handle.report().resyncs, 0);
+    })
+    .await;
+}
+
+/// Returns the slices whose last message lists earlier ones.
+fn listing(stored: &[Stored]) -> Vec<u16> {
+    let last = |slice: u16| stored.iter().rfind(|one| one.slice == slice).unwrap();
+    let lists = |slice: &u16| last(*slice).headers.get(headers::LISTED).is_some();
+    (0..4).filter(lists).collect()
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use pgherald::ListenerActor;
 use pgherald_testkit::coherence::{CoherenceCheck, CoherenceReport};
 
 use crate::cached::{Cached, by_row};
-use crate::faults::{FAULTS, Remote};
+use crate::faults::{FAULTS, LOSSES, Remote};
 use crate::settings::{assert_coherent, check, number};
 
 async fn run(check: CoherenceCheck, faults: &[&'static str]) -> CoherenceReport {
@@ -20,7 +20,7 @@ async fn run(check: CoherenceCheck, faults: &[&'static str]) -> CoherenceReport 
         // A source reads the database again after each fault, so it has not this exception of a direct source.
         .reopening()
         .handlers()
-        .faults(number("PGHERALD_FAULTS").unwrap_or(14))
+        .faults(number("PGHERALD_FAULTS").unwrap_or(16))
         .reads(number("PGHERALD_READS").unwrap_or(10_000))
         .duration(Duration::from_secs(number("PGHERALD_SECONDS").unwrap_or(0)))
         .listener_at(move |url, spec| {
@@ -46,7 +46,8 @@ async fn run(check: CoherenceCheck, faults: &[&'static str]) -> CoherenceReport 
 
 #[actix::test]
 async fn a_cache_behind_a_relay_is_coherent() {
-    assert_coherent(&run(check(), &FAULTS).await);
+    let faults = [&FAULTS[..], &LOSSES].concat();
+    assert_coherent(&run(check(), &faults).await);
 }
 
 /// Faults of the relay make queues overflow afterwards, and the flush that follows hides what a lost connection leaves behind.
@@ -54,6 +55,15 @@ async fn a_cache_behind_a_relay_is_coherent() {
 async fn a_cache_that_loses_its_connection_to_nats_is_coherent() {
     let check = check().kinds([]);
     let report = run(check, &["refuse_client"]).await;
+    println!("{report}");
+    assert!(report.is_coherent() && report.fault_count() > 0, "{report}");
+}
+
+/// Its events are lost together with the consumer that would have shown it.
+#[actix::test]
+async fn a_cache_whose_stream_is_created_again_is_coherent() {
+    let check = check().kinds([]);
+    let report = run(check, &["recreate_stream"]).await;
     println!("{report}");
     assert!(report.is_coherent() && report.fault_count() > 0, "{report}");
 }

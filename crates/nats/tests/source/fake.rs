@@ -17,15 +17,22 @@ pub(crate) const PATIENT: Duration = Duration::from_secs(60);
 pub(crate) struct FakeRelay {
     pub(crate) context: Context,
     pub(crate) prefix: Prefix,
-    slices: u16,
+    /// What its heartbeats name.
+    pub(crate) incarnation: &'static str,
+    pub(crate) slices: u16,
 }
 
 impl FakeRelay {
     /// A relay of a group with two slices, and its stream.
     pub(crate) async fn new(server: &NatsServer) -> Self {
-        let relay = Self::at(vec![server.url()]).await;
+        let relay = Self::on(server).await;
         relay.create_stream().await;
         relay
+    }
+
+    /// A relay of a stream that exists.
+    pub(crate) async fn on(server: &NatsServer) -> Self {
+        Self::at(vec![server.url()]).await
     }
 
     /// Like [`new`](Self::new), with three replicas of the stream.
@@ -44,8 +51,15 @@ impl FakeRelay {
         Self {
             context: jetstream::new(client),
             prefix: Prefix::default(),
+            incarnation: "A",
             slices: 2,
         }
+    }
+
+    /// Deletes the stream, and creates it again.
+    pub(crate) async fn recreate_stream(&self) {
+        self.context.delete_stream(STREAM).await.unwrap();
+        self.create_stream().await;
     }
 
     pub(crate) async fn create_stream(&self) {
@@ -62,7 +76,8 @@ impl FakeRelay {
 
     pub(crate) async fn beat_of(&self, slice: u16, sequence: u64, lag: Duration) {
         let interval = Duration::from_secs(1);
-        let heartbeat = Heartbeat::new((slice, self.slices), 1, sequence, lag, interval);
+        let incarnation = (self.incarnation, sequence);
+        let heartbeat = Heartbeat::new((slice, self.slices), 1, incarnation, lag, interval);
         let subject = self.prefix.heartbeat(slice);
         let client = self.context.client();
         client

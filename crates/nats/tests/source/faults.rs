@@ -4,14 +4,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use pgherald::trigger::TriggerSpec;
 use pgherald_nats::NatsSourceBuilder;
 use pgherald_testkit::FaultProxy;
 use pgherald_testkit::nats::NatsServer;
 use rustix::process::Signal;
+use tokio::time::timeout;
 
-use crate::fake;
+use crate::fake::{self, STREAM};
 use crate::process::Process;
+use crate::support::DEADLINE;
 
 /// The faults that last until they are repaired.
 pub(crate) const FAULTS: [&str; 6] = [
@@ -23,6 +26,9 @@ pub(crate) const FAULTS: [&str; 6] = [
     "stall_client",
 ];
 
+/// The faults that the relay and its sources have to get over by themselves.
+pub(crate) const LOSSES: [&str; 2] = ["cut_client", "recreate_stream"];
+
 /// Far more than the lag that the relay of these tests reports, and its interval of heartbeats.
 pub(crate) const MAX_LAG: Duration = Duration::from_millis(2_500);
 
@@ -30,6 +36,7 @@ pub(crate) const MAX_LAG: Duration = Duration::from_millis(2_500);
 #[derive(Clone)]
 pub(crate) struct Remote {
     server: Rc<NatsServer>,
+    context: Context,
     proxy: Rc<FaultProxy>,
     process: Rc<RefCell<Process>>,
 }
@@ -44,6 +51,7 @@ impl Remote {
         Self {
             proxy: Rc::new(proxy.unwrap()),
             server: Rc::new(server),
+            context,
             process: Rc::default(),
         }
     }
@@ -67,6 +75,7 @@ impl Remote {
             "kill_nats" => self.server.kill().await.unwrap(),
             "pause_nats" => self.server.pause().await.unwrap(),
             "cut_client" => self.proxy.cut(),
+            "recreate_stream" => self.recreate_stream().await,
             "refuse_client" => {
                 self.proxy.refuse();
                 self.proxy.cut();
@@ -74,6 +83,14 @@ impl Remote {
             "stall_client" => self.proxy.stall(),
             other => panic!("no fault {other}"),
         }
+    }
+
+    /// Deletes the stream with all its messages and consumers, and creates it again.
+    async fn recreate_stream(&self) {
+        // The client may have to connect again first, after an earlier fault.
+        let deleted = async { while self.context.delete_stream(STREAM).await.is_err() {} };
+        timeout(DEADLINE, deleted).await.unwrap();
+        fake::create_stream(&self.context, &"pg".parse().unwrap()).await;
     }
 
     /// Ends all faults.

@@ -7,7 +7,7 @@ use actix::Actor;
 use pgherald::{ListenerActor, Operation, SubscribeHealth};
 use pgherald_testkit::{FaultProxy, Postgres, Probe};
 
-use crate::faults::{FAULTS, Remote};
+use crate::faults::{FAULTS, LOSSES, Remote};
 use crate::numbers::{Subscribers, Writer};
 use crate::settings::number;
 use crate::support::{client, install, live, not_live, watched_table};
@@ -46,8 +46,8 @@ async fn every_number_is_delivered_by_a_relay_or_lies_in_an_announced_gap() {
     let mut writer = Writer::new(server.url());
     for _ in 0..faults {
         writer.write(&mut random).await;
-        let fault = random.usize(0..FAULTS.len() + 7);
-        tracing::info!(fault = FAULTS.get(fault.wrapping_sub(7)), number = fault);
+        let fault = random.usize(0..FAULTS.len() + 8);
+        tracing::info!(fault = FAULTS.get(fault.wrapping_sub(8)), number = fault);
         match fault {
             0 => drop(server.terminate_backends(Some("listener")).await),
             1 => drop(server.terminate_backends(None).await),
@@ -57,13 +57,14 @@ async fn every_number_is_delivered_by_a_relay_or_lies_in_an_announced_gap() {
                 server.start_again().await.unwrap();
             }
             4 => proxy.cut(),
-            5 => remote.inject("cut_client").await,
-            6 => proxy.stall(),
-            fault => remote.inject(FAULTS[fault - 7]).await,
+            5 => remote.inject(LOSSES[0]).await,
+            6 => remote.inject(LOSSES[1]).await,
+            7 => proxy.stall(),
+            fault => remote.inject(FAULTS[fault - 8]).await,
         }
         writer.write(&mut random).await;
         // Lasting faults sometimes end before they are detected.
-        if fault > 5 && random.bool() {
+        if fault > 6 && random.bool() {
             not_live(&health).await;
             writer.write(&mut random).await;
         }

@@ -24,6 +24,7 @@ mod coherence;
 mod fake;
 mod faults;
 mod gap;
+mod heartbeats;
 mod herald;
 #[path = "../../../../tests/it/numbers.rs"]
 mod numbers;
@@ -31,5 +32,6 @@ mod process;
 #[path = "../../../../tests/coherence/settings.rs"]
 mod settings;
 mod signals;
+mod streams;
 #[path = "../../../../tests/it/support.rs"]
 mod support;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream;
 use futures_util::TryStreamExt as _;
 use pgherald::{Error, ErrorKind, Operation, Signal, Source, TableName};
 use pgherald_nats::{NatsConfig, NatsSource};
@@ -15,11 +14,11 @@ use tokio::net::TcpStream;
 use crate::fake::{FakeRelay, PATIENT, STREAM, source};
 use crate::support::DEADLINE;
 
-async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.unwrap()
 }
 
-async fn word(source: &mut NatsSource) -> String {
+pub(crate) async fn word(source: &mut NatsSource) -> String {
     match soon(source.next()).await {
         Signal::Live => "live".to_owned(),
         Signal::Events(events) => {
@@ -34,7 +33,7 @@ async fn word(source: &mut NatsSource) -> String {
 }
 
 /// Returns the next `count` signals, as words.
-async fn signals(source: &mut NatsSource, count: usize) -> String {
+pub(crate) async fn signals(source: &mut NatsSource, count: usize) -> String {
     let mut words = Vec::new();
     for _ in 0..count {
         words.push(word(source).await);
@@ -42,7 +41,7 @@ async fn signals(source: &mut NatsSource, count: usize) -> String {
     words.join(" ")
 }
 
-async fn down(source: &mut NatsSource) -> Error {
+pub(crate) async fn down(source: &mut NatsSource) -> Error {
     match soon(source.next()).await {
         Signal::Down(error) => error,
         other => panic!("{other:?}"),
@@ -69,12 +68,12 @@ async fn idle_heartbeat(server: &NatsServer, inbox: &str, delivered: u64) {
 }
 
 /// Polls the source while heartbeats are sent, until it is live.
-async fn live(source: &mut NatsSource, relay: &FakeRelay) -> String {
+pub(crate) async fn live(source: &mut NatsSource, relay: &FakeRelay) -> String {
     live_with(source, relay, "live").await
 }
 
 /// Like [`live`], or until it emits something else.
-async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &str) -> String {
+pub(crate) async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &str) -> String {
     let beats = async {
         loop {
             relay.beat().await;
@@ -250,8 +249,7 @@ async fn a_stream_that_was_created_again_is_a_resync() {
         .unwrap();
     live(&mut source, &relay).await;
     relay.insert(1).await;
-    relay.context.delete_stream(STREAM).await.unwrap();
-    relay.create_stream().await;
+    relay.recreate_stream().await;
     relay.insert(2).await;
     let mut words = String::new();
     while !words.contains("Disconnected") {
@@ -335,29 +333,6 @@ async fn a_jump_in_the_deliveries_ends_the_session_and_a_resync_follows() {
     assert_eq!(error.kind(), ErrorKind::Disconnected);
     assert!(error.to_string().contains("7 messages"), "{error}");
     assert_eq!(live(&mut source, &relay).await, "reconnected live");
-}
-
-#[tokio::test]
-async fn a_mirror_is_read_like_its_origin() {
-    let server = NatsServer::start().await.unwrap();
-    let relay = FakeRelay::new(&server).await;
-    relay.insert(1).await;
-    let mirror = stream::Config {
-        name: "MIRROR".to_owned(),
-        mirror: Some(stream::Source {
-            name: STREAM.to_owned(),
-            ..stream::Source::default()
-        }),
-        ..stream::Config::default()
-    };
-    relay.context.create_stream(mirror).await.unwrap();
-    let config = NatsConfig::new(&server.url()).unwrap();
-    let source = NatsSource::builder(config, "MIRROR").max_lag(PATIENT);
-    let mut source = source.build().unwrap();
-    let words = live(&mut source, &relay).await;
-    assert!(words.ends_with("live"), "{words}");
-    relay.insert(2).await;
-    assert_eq!(word(&mut source).await, "#2");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@
 //! - A destination that is full or out of reach costs no attempts: events wait, and the intake stops at its limits.
 
 mod slice;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 
 pub(in crate::group) use self::slice::Ended;
 use self::slice::{Relay, State, dead_letter, last_read};
+use self::watch::Watch;
 use super::command::{Command, Commands, Ledger};
 use super::intake::weight;
 use super::outcomes::Outcomes;
@@ -65,6 +67,7 @@ pub(in crate::group) struct Relays<D> {
     problem: Option<Error>,
     observed_at: Option<Instant>,
     outcomes: Outcomes,
+    watch: Watch,
 }
 
 impl<D: Destination> Relays<D> {
@@ -82,6 +85,7 @@ impl<D: Destination> Relays<D> {
             problem: None,
             observed_at: None,
             outcomes: Outcomes::new(Arc::clone(&options.group), Arc::clone(&shared)),
+            watch: Watch::default(),
             options,
             shared,
         }
@@ -122,7 +126,8 @@ impl<D: Destination> Relays<D> {
             }
             let destination = Rc::clone(&self.destination);
             let (link, history) = (Arc::clone(link), history.clone());
-            let opening = open(destination, link, history, opening.clone());
+            let group = (Arc::clone(&self.options.group), ledger.slices.of());
+            let opening = open(destination, link, (group, history), opening.clone());
             let opening = opening.map(move |opened| Ended::Opened {
                 slice,
                 epoch,
@@ -137,6 +142,7 @@ impl<D: Destination> Relays<D> {
             return;
         };
         let history = history.to_text();
+        let group = (Arc::clone(&self.options.group), ledger.slices.of());
         let storing = self
             .slices
             .values()
@@ -170,9 +176,10 @@ impl<D: Destination> Relays<D> {
                 continue;
             };
             let mark = Mark {
+                group: group.clone(),
                 cursor: cursor.to_string(),
                 history: history.clone(),
-                listed: relay.listed,
+                listed: relay.listed(),
             };
             let batch = relay.batch(slice, &jobs, announcement, mark);
             relay.state = State::Storing;
@@ -226,7 +233,8 @@ impl<D: Destination> Relays<D> {
                     opened.sequence,
                     opened.listed,
                 );
-                let is_known = opened.resync.is_none() && opened.sequence > 0;
+                // Also that nothing is stored. Only then is a late first batch told from one of an earlier group.
+                let is_known = opened.resync.is_none();
                 ledger.slices.opened(
                     slice,
                     epoch,
@@ -265,10 +273,7 @@ impl<D: Destination> Relays<D> {
         };
         self.problem = None;
         (relay.state, relay.sequence, relay.failures) = (State::Idle, sequence, 0);
-        if relay.skipped.is_empty() {
-            relay.listed = None;
-        }
-        let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed);
+        let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed());
         ledger.slices.stored(slice, epoch, known.to_text());
         for job in jobs {
             self.bytes = self.bytes.saturating_sub(weight(&job.row));
@@ -351,6 +356,7 @@ impl<D: Destination> Work for Relays<D> {
         self.forget_lost(ledger);
         self.open(now, ledger);
         self.store(now, ledger, commands);
+        self.watch(now);
     }
 
     async fn next_ended(&mut self) -> Ended {
@@ -368,6 +374,10 @@ impl<D: Destination> Work for Relays<D> {
                 opened,
             } => {
                 self.opened((slice, epoch), opened, now, ledger, commands);
+                return;
+            }
+            Ended::Watched { expected, state } => {
+                self.watched(&expected, state, ledger, commands);
                 return;
             }
             Ended::Stored {
@@ -421,6 +431,7 @@ impl<D: Destination> Work for Relays<D> {
             .map(|relay| relay.queue.len() + relay.parked.len());
         self.outcomes.left_to_others(jobs.sum());
         self.slices.clear();
+        self.watch = Watch::default();
         self.bytes = 0;
     }
 
@@ -444,13 +455,13 @@ impl<D: Destination> Work for Relays<D> {
         self.problem.as_ref().map(storable)
     }
 
-    fn alarm(&self) -> Option<Instant> {
+    fn alarm(&self, now: Instant) -> Option<Instant> {
         let times = self.slices.values().filter_map(|relay| match relay.state {
-            State::Unopened(at) if self.link.is_some() => Some(at),
-            State::Waiting(at) => Some(at),
+            State::Unopened(at) | State::Waiting(at) => Some(at),
             _ => None,
         });
-        times.min()
+        let next = times.chain(self.watch.next(now)).min();
+        next.filter(|_| self.link.is_some())
     }
 
     fn publish(&mut self, ledger: &Ledger) {
@@ -467,6 +478,7 @@ impl<D: Destination> Work for Relays<D> {
         let states = opened.map(|(slice, relay)| SliceState {
             slice: (*slice, ledger.slices.of()),
             epoch: relay.epoch,
+            incarnation: Arc::clone(&relay.incarnation),
             sequence: relay.sequence,
             complete_until: ledger.slices.complete_until(*slice),
         });

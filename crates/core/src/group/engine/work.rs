@@ -56,7 +56,8 @@ pub(in crate::group) trait Work: 'static {
     }
 
     /// When to call [`begin`](Self::begin) again if nothing ends before.
-    fn alarm(&self) -> Option<Instant> {
+    fn alarm(&self, now: Instant) -> Option<Instant> {
+        let _ = now;
         None
     }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::command::Ledger;
+use super::watch::Expected;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
-use crate::group::destination::{Batch, Identity, Mark, Message, Outcome};
+use crate::group::destination::{self, Batch, Identity, Mark, Message, Outcome};
 use crate::group::job::{Disposition, Job, Origin, Park};
-use crate::group::opening::Opened;
+use crate::group::opening::{OTHER_GROUP, Opened};
 use crate::handler::Task;
 use crate::outbox::Recorded;
 
@@ -26,6 +27,10 @@ pub(in crate::group) enum Ended {
         slice: i32,
         epoch: i64,
         opened: Result<Opened>,
+    },
+    Watched {
+        expected: Vec<Expected>,
+        state: Result<destination::State>,
     },
     Stored {
         slice: i32,
@@ -84,6 +89,11 @@ impl Relay {
         }
     }
 
+    /// Returns the messages that have the events to skip, until the last of these events was skipped.
+    pub(super) fn listed(&self) -> Option<(u64, u64)> {
+        self.listed.filter(|_| !self.skipped.is_empty())
+    }
+
     pub(super) fn pause(&mut self) -> Duration {
         let pause = PAUSES.delay(self.failures);
         self.failures = self.failures.saturating_add(1);
@@ -131,7 +141,7 @@ impl Relay {
     ) -> Batch {
         let announcement = announcement.map(|reason| Message::Resync {
             reason,
-            is_of_slice: true,
+            is_of_slice: reason != OTHER_GROUP,
             table: None,
         });
         let messages = jobs.iter().map(message);

@@ -1,0 +1,109 @@
+//! Which heartbeats count.
+
+use std::time::Duration;
+
+use pgherald::{Error, ErrorKind, Signal, Source};
+use pgherald_nats::NatsSource;
+use pgherald_testkit::nats::NatsServer;
+
+use crate::fake::{FakeRelay, PATIENT, source};
+use crate::signals::{live, soon, word};
+
+/// Returns the first error while heartbeats are sent.
+async fn down_with(source: &mut NatsSource, relay: &FakeRelay) -> Error {
+    let beats = async {
+        loop {
+            relay.beat().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let error = soon(async {
+        loop {
+            if let Signal::Down(error) = source.next().await {
+                return error;
+            }
+        }
+    });
+    tokio::select! {
+        () = beats => unreachable!(),
+        error = error => error,
+    }
+}
+
+#[tokio::test]
+async fn heartbeats_do_not_count_after_the_consumer_has_ended_with_its_stream() {
+    let server = NatsServer::start().await.unwrap();
+    let relay = FakeRelay::new(&server).await;
+    let max_lag = Duration::from_secs(2);
+    let mut source = source(&server.url()).max_lag(max_lag).build().unwrap();
+    for key in 0..10 {
+        relay.insert(key).await;
+    }
+    live(&mut source, &relay).await;
+    // As after a restore: heartbeats name the same stream, and the source has received greater sequences.
+    relay.recreate_stream().await;
+    relay.insert(1).await;
+    let error = down_with(&mut source, &relay).await;
+    // Before it notices that the consumer is silent.
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("has not received"), "{error}");
+    let words = live(&mut source, &relay).await;
+    assert!(words.ends_with("reconnected live"), "{words}");
+}
+
+#[tokio::test]
+async fn heartbeats_that_name_another_stream_end_the_session() {
+    let server = NatsServer::start().await.unwrap();
+    let mut relay = FakeRelay::new(&server).await;
+    let mut source = source(&server.url()).max_lag(PATIENT).build().unwrap();
+    live(&mut source, &relay).await;
+    relay.incarnation = "B";
+    let error = down_with(&mut source, &relay).await;
+    assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
+    assert!(error.to_string().contains("created again"), "{error}");
+    assert_eq!(live(&mut source, &relay).await, "reconnected live");
+    relay.insert(1).await;
+    assert_eq!(word(&mut source).await, "#1");
+}
+
+#[tokio::test]
+async fn relays_of_two_groups_with_one_prefix_are_an_error_until_one_of_them_ends() {
+    let server = NatsServer::start().await.unwrap();
+    let relay = FakeRelay::new(&server).await;
+    let mut other = FakeRelay::on(&server).await;
+    other.slices = 3;
+    let max_lag = Duration::from_secs(3);
+    let mut source = source(&server.url()).max_lag(max_lag).build().unwrap();
+    live(&mut source, &relay).await;
+    let others = async {
+        loop {
+            other.beat().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let error = tokio::select! {
+        () = others => unreachable!(),
+        error = down_with(&mut source, &relay) => error.to_string(),
+    };
+    assert!(error.contains("two groups, with 2 and 3 slices"), "{error}");
+    // The group of the first one was made again, for example.
+    let words = live(&mut source, &other).await;
+    assert!(words.ends_with("reconnected live"), "{words}");
+}
+
+#[tokio::test]
+async fn heartbeats_that_have_waited_in_the_queue_are_as_old_as_they_are() {
+    let server = NatsServer::start().await.unwrap();
+    let relay = FakeRelay::new(&server).await;
+    let max_lag = Duration::from_millis(500);
+    let mut source = source(&server.url()).max_lag(max_lag).build().unwrap();
+    live(&mut source, &relay).await;
+    // The source is not polled, and its relay ends.
+    relay.beat().await;
+    tokio::time::sleep(max_lag * 2).await;
+    assert_eq!(word(&mut source).await, "Timeout");
+    // The consumer has been heard again after this time.
+    let next = tokio::time::timeout(max_lag, source.next()).await;
+    assert!(next.is_err(), "{next:?}");
+    assert_eq!(live(&mut source, &relay).await, "reconnected live");
+}
