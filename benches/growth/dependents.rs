@@ -1,5 +1,6 @@
 //! Caches: keys that depend on one row.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use pgherald::__private::host::cache::Drive;
@@ -22,18 +23,21 @@ pub(crate) fn measure(asked: &Asked) {
         "caches, dependents of one row",
         "caches, a row that once had dependents",
     );
-    if !asked.wants(all) && !asked.wants(emptied) {
+    let bare = "dependents, as keys of a bare hash map";
+    if ![all, emptied, bare].iter().any(|name| asked.wants(name)) {
         return;
     }
     let sizes = asked.sizes(&[1_000, 100_000], &[1_000, 100_000, 1_000_000]);
-    let (mut costs, mut costs_after) = (Vec::new(), Vec::new());
+    let (mut costs, mut costs_after, mut costs_bare) = (Vec::new(), Vec::new(), Vec::new());
     for size in sizes {
         let (cost, after) = invalidated(i64::try_from(*size).unwrap());
         costs.push(cost);
         costs_after.push(after);
+        costs_bare.push(removed(i64::try_from(*size).unwrap()));
     }
     print(all, "ns per dependent", sizes, &costs);
     print(emptied, "µs per event", sizes, &costs_after);
+    print(bare, "ns per key", sizes, &costs_bare);
 }
 
 /// The nanoseconds for each of `count` keys that an event concerns, and the microseconds of a later event that concerns one.
@@ -74,4 +78,19 @@ fn invalidated(count: i64) -> (f64, f64) {
         took_after = took_after.min(time_of_client().saturating_sub(before).as_secs_f64());
     }
     (took * 1e9 / count as f64, took_after * 1e6)
+}
+
+/// The nanoseconds for each of `count` keys that are removed from a map, in the order of a set of them.
+fn removed(count: i64) -> f64 {
+    let keys: HashSet<i64> = (0..count).collect();
+    let mut took = f64::INFINITY;
+    for _ in 0..3 {
+        let mut map: HashMap<i64, i64> = (0..count).map(|key| (key, key)).collect();
+        let before = time_of_client();
+        for key in &keys {
+            assert_eq!(map.remove(key), Some(*key));
+        }
+        took = took.min(time_of_client().saturating_sub(before).as_secs_f64());
+    }
+    took * 1e9 / count as f64
 }
