@@ -228,11 +228,7 @@ impl<D: Destination> Relays<D> {
                         "changes may be missing at the destination: the slice resyncs"
                     );
                 }
-                let known = Known::now(
-                    Arc::clone(&opened.incarnation),
-                    opened.sequence,
-                    opened.listed,
-                );
+                let known = opened.known();
                 // Also that nothing is stored. Only then is a late first batch told from one of an earlier group.
                 let is_known = opened.resync.is_none();
                 ledger.slices.opened(
