@@ -194,7 +194,8 @@ fn relate(
         && at.check_follows(cursor).is_ok()
     {
         let listed = mark.as_ref().and_then(|mark| mark.listed);
-        return Relation::Ahead(Box::new(at.clone()), listed);
+        let at = at.clone().with_closing_of(cursor);
+        return Relation::Ahead(Box::new(at), listed);
     }
     let first = match known {
         Some(known) if is_same => match known.sequence.cmp(sequence) {
@@ -434,6 +435,23 @@ mod tests {
         };
         let max_age = Some(Duration::from_secs(60));
         assert!(age(57).has_expired(max_age) && !age(50).has_expired(max_age));
+    }
+
+    #[test]
+    fn closing_that_the_database_knows_is_not_forgotten_with_the_tip() {
+        let now = History::parse("me,1").unwrap();
+        let with_closing = |id: u64, closed| -> Cursor {
+            let cursor = format!("{id}:{id}: {} {id} {closed}", id * 10);
+            cursor.parse().unwrap()
+        };
+        let known = known("A", 3);
+        let decide = |cursor, last| relate(cursor, Some(&known), last, &now);
+        let ahead = Relation::Ahead(Box::new(with_closing(7, 4)), None);
+        assert_eq!(
+            decide(&with_closing(5, 4), &last(4, 7, "me,1")),
+            ahead,
+            "the tip has an older one"
+        );
     }
 
     #[test]
