@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream,
+    Config, DiscardPolicy, Info, PersistenceMode, RetentionPolicy, StorageType, Stream,
 };
 use async_nats::jetstream::{Context, ErrorCode};
 use pgherald_core::__private::host::errors;
@@ -125,7 +125,26 @@ fn verify(config: &Config, options: &RelayOptions) -> Result<()> {
             config.retention
         ));
     }
+    if config.max_messages_per_subject > 0 {
+        problems.push(format!(
+            "it keeps {} messages of each subject (max_msgs_per_subject) and deletes earlier ones, also those that no reader has seen: \
+             it must be -1 (`nats stream edit --max-msgs-per-subject=-1`), and max_age, max_bytes or max_msgs limit the stream",
+            config.max_messages_per_subject
+        ));
+    }
     for (is_set, what) in [
+        (
+            config.subject_delete_marker_ttl.is_some(),
+            "it stores markers for deleted messages (subject_delete_marker_ttl), which would stand between those of the relay",
+        ),
+        (
+            config.persist_mode == Some(PersistenceMode::Async),
+            "it acknowledges messages that a crash of the server loses (persist_mode: async)",
+        ),
+        (
+            config.allow_message_counter,
+            "it is one of counters (allow_msg_counter)",
+        ),
         (config.no_ack, "it acknowledges nothing (no_ack)"),
         (config.sealed, "it is sealed"),
         (config.mirror.is_some(), "it is a mirror"),
@@ -243,7 +262,9 @@ fn not_opened(
 
 #[cfg(test)]
 mod tests {
-    use async_nats::jetstream::stream::{Config, RetentionPolicy};
+    use std::time::Duration;
+
+    use async_nats::jetstream::stream::{Config, PersistenceMode, RetentionPolicy};
 
     use super::{RelayOptions, StreamOptions, config, covers, verify};
 
@@ -257,10 +278,24 @@ mod tests {
             retention: RetentionPolicy::WorkQueue,
             allow_atomic_publish: false,
             no_ack: true,
+            max_messages_per_subject: 1,
+            subject_delete_marker_ttl: Some(Duration::from_secs(60)),
+            persist_mode: Some(PersistenceMode::Async),
+            allow_message_counter: true,
             ..fitting.clone()
         };
         let error = verify(&bad, &options).unwrap_err();
-        for part in ["pg.>", "heartbeats", "WorkQueue", "--allow-batch", "no_ack"] {
+        for part in [
+            "pg.>",
+            "heartbeats",
+            "WorkQueue",
+            "--allow-batch",
+            "no_ack",
+            "--max-msgs-per-subject=-1",
+            "subject_delete_marker_ttl",
+            "persist_mode",
+            "allow_msg_counter",
+        ] {
             assert!(error.to_string().contains(part), "{part}: {error}");
         }
         let asked = options.create(StreamOptions::new().replicas(3).in_memory().refuse_new());

@@ -103,6 +103,36 @@ async fn streams_that_do_not_fit_are_refused_and_not_changed() {
 }
 
 #[tokio::test]
+async fn stream_that_keeps_only_some_messages_of_a_subject_is_refused() {
+    let server = NatsServer::start().await.unwrap();
+    let context = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let config = Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["pg.>".to_owned()],
+        allow_atomic_publish: true,
+        max_messages_per_subject: 5,
+        ..Config::default()
+    };
+    context.create_stream(config.clone()).await.unwrap();
+    let error = refusal(nats(&server.url()), options()).await;
+    assert!(error.is_config(), "{error:?}");
+    for part in [
+        "keeps 5 messages of each subject",
+        "--max-msgs-per-subject=-1",
+    ] {
+        assert!(error.to_string().contains(part), "{error:?}");
+    }
+    let config = Config {
+        max_messages_per_subject: -1,
+        ..config
+    };
+    context.update_stream(config).await.unwrap();
+    let database = "postgresql://nobody@127.0.0.1:1/none".parse().unwrap();
+    let (_handle, relay) = Relay::new(database, nats(&server.url()), options()).unwrap();
+    relay.verify().await.unwrap();
+}
+
+#[tokio::test]
 async fn unreachable_server_is_a_retryable_error() {
     let error = refusal(nats("nats://127.0.0.1:1"), options()).await;
     assert!(error.is_retryable() && error.is_connection(), "{error:?}");
