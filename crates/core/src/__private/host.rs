@@ -38,7 +38,7 @@ pub mod group {
     pub use super::super::parts::relay;
     pub use super::super::parts::{not_watched, wants};
     pub use crate::group::destination::{
-        Batch, Destination, Identity, Last, Mark, Message, Outcome, SliceState, State,
+        Batch, Destination, Identity, Last, LastMessage, Mark, Message, Outcome, SliceState, State,
     };
     pub use crate::group::operations::nodes::{Node, nodes};
     pub use crate::group::operations::problems::{Problem, problems};

@@ -59,10 +59,21 @@ pub struct State {
 pub struct Last {
     /// Identifies the stream. Another stream of the same name has another value.
     pub incarnation: Arc<str>,
-    /// The sequence of the message, and what it says about the position of the slice. `None` if there is no message.
-    pub message: Option<(u64, Option<Mark>)>,
+    /// `None` if there is no message.
+    pub message: Option<LastMessage>,
     /// The age at which messages are deleted.
     pub max_age: Option<Duration>,
+}
+
+/// What a relay needs of the last message of a slice.
+#[derive(Clone, Debug)]
+pub struct LastMessage {
+    /// Its sequence.
+    pub sequence: u64,
+    /// When it was stored.
+    pub stored_at: SystemTime,
+    /// What it says about the position of the slice. `None` if no relay has written it.
+    pub mark: Option<Mark>,
 }
 
 /// The position of a slice after a batch, as texts. It is stored with the last message of the batch.
@@ -158,28 +169,29 @@ pub struct SliceState {
 pub(super) struct Known {
     pub(super) incarnation: Arc<str>,
     pub(super) sequence: u64,
-    /// Seconds since 1970.
+    /// When the message was stored, in seconds since 1970.
     pub(super) at: u64,
     pub(super) listed: Option<(u64, u64)>,
 }
 
+/// How much the clocks of the destination and of relays may differ, and how long an acknowledgement may take.
+const CLOCKS: Duration = Duration::from_secs(5);
+
 impl Known {
+    /// Knows that a message was stored just now.
     pub(super) fn now(incarnation: Arc<str>, sequence: u64, listed: Option<(u64, u64)>) -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let at = now.unwrap_or_default().as_secs();
         Self {
             incarnation,
             sequence,
-            at,
+            at: seconds(SystemTime::now()),
             listed,
         }
     }
 
     /// Whether the message may have been deleted because of its age.
     pub(super) fn has_expired(&self, max_age: Option<Duration>) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let age = now.unwrap_or_default().as_secs().saturating_sub(self.at);
-        max_age.is_some_and(|max_age| Duration::from_secs(age) >= max_age)
+        let age = seconds(SystemTime::now()).saturating_sub(self.at);
+        max_age.is_some_and(|max_age| Duration::from_secs(age) + CLOCKS >= max_age)
     }
 
     pub(super) fn to_text(&self) -> Arc<str> {
@@ -210,6 +222,11 @@ impl Known {
             listed,
         })
     }
+}
+
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 fn parse_range(text: &str) -> Option<(u64, u64)> {

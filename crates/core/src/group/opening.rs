@@ -22,9 +22,10 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::connections::Link;
-use super::destination::{Destination, Identity, Known, Last, Mark};
+use super::destination::{Destination, Identity, Known, Last, LastMessage, Mark, seconds};
 use super::slices::Opening;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{Cursor, History, stored_events};
@@ -42,6 +43,8 @@ pub(super) struct Opened {
     pub(super) incarnation: Arc<str>,
     /// The sequence of the slice's last message.
     pub(super) sequence: u64,
+    /// When that message was stored, in seconds since 1970.
+    pub(super) at: u64,
     /// Events behind the cursor that are stored already, and the messages that have them.
     pub(super) skipped: HashMap<i64, Identity>,
     pub(super) listed: Option<(u64, u64)>,
@@ -75,11 +78,13 @@ pub(super) async fn open(
     let slice = opening.slice;
     let last = destination.last(slice).await?;
     let known = opening.stored.as_deref().and_then(Known::parse);
-    let sequence = last.message.as_ref().map_or(0, |(sequence, _)| *sequence);
+    let message = last.message.as_ref();
+    let sequence = message.map_or(0, |message| message.sequence);
     let mut opened = Opened {
         cursor: opening.cursor.clone(),
         incarnation: Arc::clone(&last.incarnation),
         sequence,
+        at: stored_at(known.as_ref(), &last),
         skipped: HashMap::new(),
         listed: None,
         resync: None,
@@ -125,6 +130,23 @@ async fn exist(link: Arc<Link>, events: Vec<Identity>) -> Result<Vec<Identity>> 
     Ok(events.into_iter().filter(same).collect())
 }
 
+/// Returns when the last message was stored: by the clock of the relay that has stored it, if the database knows that.
+fn stored_at(known: Option<&Known>, last: &Last) -> u64 {
+    let Some(LastMessage {
+        sequence,
+        stored_at,
+        ..
+    }) = last.message
+    else {
+        return seconds(SystemTime::now());
+    };
+    let is_it =
+        |known: &&Known| known.incarnation == last.incarnation && known.sequence == sequence;
+    known
+        .filter(is_it)
+        .map_or_else(|| seconds(stored_at), |known| known.at)
+}
+
 fn contended(place: &str, (group, _): &(Arc<str>, i32), other: &(Arc<str>, i32)) -> Error {
     let (other, slices) = other;
     let message = format!(
@@ -141,7 +163,7 @@ fn relate(
     last: &Last,
     (group, history): (&(Arc<str>, i32), &History),
 ) -> Relation {
-    let Some((sequence, mark)) = &last.message else {
+    let Some(LastMessage { sequence, mark, .. }) = &last.message else {
         return match known {
             None => Relation::Known,
             Some(known) if known.incarnation != last.incarnation => Relation::Lost,
@@ -172,7 +194,8 @@ fn relate(
         && at.check_follows(cursor).is_ok()
     {
         let listed = mark.as_ref().and_then(|mark| mark.listed);
-        return Relation::Ahead(Box::new(at.clone()), listed);
+        let at = at.clone().with_closing_of(cursor);
+        return Relation::Ahead(Box::new(at), listed);
     }
     let first = match known {
         Some(known) if is_same => match known.sequence.cmp(sequence) {
@@ -216,6 +239,16 @@ impl Tip {
 }
 
 impl Opened {
+    /// What the database has to know of the slice.
+    pub(super) fn known(&self) -> Known {
+        Known {
+            incarnation: Arc::clone(&self.incarnation),
+            sequence: self.sequence,
+            at: self.at,
+            listed: self.listed,
+        }
+    }
+
     /// Skips the events of these messages that the relay has not read again yet. Without knowing them it cannot skip any, and
     /// resyncs. Returns whether the outbox has all of the events.
     async fn skip(
@@ -249,10 +282,10 @@ impl Opened {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
-    use super::Relation;
-    use crate::group::destination::{Known, Last, Mark};
+    use super::{Relation, stored_at};
+    use crate::group::destination::{Known, Last, LastMessage, Mark};
     use crate::outbox::{Cursor, History};
 
     fn at(id: u64) -> Cursor {
@@ -276,7 +309,11 @@ mod tests {
         };
         Last {
             incarnation: "A".into(),
-            message: Some((sequence, Some(mark))),
+            message: Some(LastMessage {
+                sequence,
+                stored_at: SystemTime::now(),
+                mark: Some(mark),
+            }),
             max_age: None,
         }
     }
@@ -327,7 +364,11 @@ mod tests {
             Relation::Lost
         );
         let foreign = Last {
-            message: Some((9, None)),
+            message: Some(LastMessage {
+                sequence: 9,
+                stored_at: SystemTime::now(),
+                mark: None,
+            }),
             ..last(9, 7, "me,1")
         };
         assert_eq!(
@@ -341,7 +382,10 @@ mod tests {
         let now = History::parse("me,1").unwrap();
         let listed = Some((1, 3));
         let mut announced = last(4, 5, "me,1");
-        if let Some((_, Some(mark))) = &mut announced.message {
+        if let Some(LastMessage {
+            mark: Some(mark), ..
+        }) = &mut announced.message
+        {
             mark.listed = listed;
         }
         for known in [None, Some(known("A", 3)), Some(known("B", 9))] {
@@ -356,7 +400,10 @@ mod tests {
         let now = History::parse("me,1").unwrap();
         for other in [("fleet".into(), 8), ("other".into(), 4)] {
             let mut of_other = last(4, 7, "me,1");
-            if let Some((_, Some(mark))) = &mut of_other.message {
+            if let Some(LastMessage {
+                mark: Some(mark), ..
+            }) = &mut of_other.message
+            {
                 mark.group = other.clone();
             }
             let decide = |known: Option<Known>| relate(&at(5), known.as_ref(), &of_other, &now);
@@ -368,11 +415,54 @@ mod tests {
     }
 
     #[test]
+    fn known_message_does_not_become_younger_when_its_slice_is_opened_again() {
+        let old = Known {
+            at: 1_000,
+            ..known("A", 4)
+        };
+        let mut opened = last(4, 5, "me,1");
+        assert_eq!(stored_at(Some(&old), &opened), 1_000);
+        if let Some(message) = &mut opened.message {
+            message.stored_at = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000);
+        }
+        for other in [None, Some(known("B", 4)), Some(known("A", 3))] {
+            assert_eq!(stored_at(other.as_ref(), &opened), 2_000, "{other:?}");
+        }
+        // The clock of the destination is ahead of that of the relay.
+        let age = |seconds| Known {
+            at: super::seconds(SystemTime::now()) - seconds,
+            ..known("A", 4)
+        };
+        let max_age = Some(Duration::from_secs(60));
+        assert!(age(57).has_expired(max_age) && !age(50).has_expired(max_age));
+    }
+
+    #[test]
+    fn closing_that_the_database_knows_is_not_forgotten_with_the_tip() {
+        let now = History::parse("me,1").unwrap();
+        let with_closing = |id: u64, closed| -> Cursor {
+            let cursor = format!("{id}:{id}: {} {id} {closed}", id * 10);
+            cursor.parse().unwrap()
+        };
+        let known = known("A", 3);
+        let decide = |cursor, last| relate(cursor, Some(&known), last, &now);
+        let ahead = Relation::Ahead(Box::new(with_closing(7, 4)), None);
+        assert_eq!(
+            decide(&with_closing(5, 4), &last(4, 7, "me,1")),
+            ahead,
+            "the tip has an older one"
+        );
+    }
+
+    #[test]
     fn late_batch_of_another_relay_is_looked_through() {
         let now = History::parse("me,1").unwrap();
         // The cursor that was written meanwhile is in the middle of the batch's difference.
         let mut late = last(4, 5, "me,1");
-        if let Some((_, Some(mark))) = &mut late.message {
+        if let Some(LastMessage {
+            mark: Some(mark), ..
+        }) = &mut late.message
+        {
             mark.cursor = format!("{} 7:7: 70 7 0 69", at(5));
         }
         let decide = |known: &str, sequence| {

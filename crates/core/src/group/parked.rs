@@ -56,6 +56,11 @@ impl Parked {
         self.rows.contains_key(row)
     }
 
+    /// The slices that have parked events, some of them more than once.
+    pub(super) fn slices(&self) -> impl Iterator<Item = i32> {
+        self.rows.values().map(|queue| queue.slice)
+    }
+
     /// The slice that the row belongs to.
     pub(super) fn slice(&self, row: &Row) -> Option<i32> {
         self.rows.get(row).map(|queue| queue.slice)

@@ -74,6 +74,16 @@ impl Cursor {
         }
     }
 
+    /// Returns the same position, with the later closing of both cursors. A closing that has been read stays read.
+    pub(crate) fn with_closing_of(mut self, other: &Self) -> Self {
+        let closed = self.done.closed.max(other.done.closed);
+        self.done.closed = closed;
+        if let Some(reading) = &mut self.reading {
+            reading.to.closed = reading.to.closed.max(closed);
+        }
+        self
+    }
+
     /// Returns whether a reader at this cursor has read a row. A row without a transaction is not read.
     pub(crate) fn has_read(&self, xid: Option<u64>, id: i64) -> bool {
         let Some(xid) = xid else {

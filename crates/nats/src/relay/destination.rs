@@ -9,7 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use jetstream_extra::batch_publish::{BatchPublishError, BatchPublishErrorKind, BatchPublishExt};
 use pgherald_core::__private::host::errors;
 use pgherald_core::__private::host::group::{
-    Batch, Destination, Identity, Last, Outcome, SliceState, State,
+    Batch, Destination, Identity, Last, LastMessage, Outcome, SliceState, State,
 };
 use pgherald_core::{Error, ErrorKind, Result};
 
@@ -78,7 +78,11 @@ impl Destination for JetStream {
                 .send()
                 .await;
             let message = match found {
-                Ok(message) => Some((message.sequence, read_mark(&message.headers))),
+                Ok(message) => Some(LastMessage {
+                    sequence: message.sequence,
+                    stored_at: message.time.into(),
+                    mark: read_mark(&message.headers),
+                }),
                 Err(cause) if matches!(cause.kind(), RawMessageErrorKind::NoMessageFound) => None,
                 Err(cause) => return Err(unread(&subject, cause)),
             };

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_nats::connection::State;
 use pgherald_core::__private::host::group::SliceState;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -43,12 +44,15 @@ pub(super) async fn send(connector: Arc<Connector>, slices: Arc<Slices>, metrics
             let Ok(session) = connector.session().await else {
                 return;
             };
+            // The client would send them when it is connected again, and they would be too old.
+            if session.client.connection_state() != State::Connected {
+                return;
+            }
             for state in &states {
                 let Some(heartbeat) = heartbeat(state, lag(state), every) else {
                     continue;
                 };
                 let subject = connector.options.prefix.heartbeat(heartbeat.slice);
-                // While the connection is lost, they wait for it, or are dropped; the next ones follow.
                 if session
                     .client
                     .publish(subject, heartbeat.to_json().into())

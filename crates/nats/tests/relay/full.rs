@@ -1,9 +1,13 @@
 //! Streams that have no room.
 
-use pgherald_core::group::Group;
-use pgherald_nats::StreamOptions;
+use std::time::Duration;
 
-use crate::support::{LIMIT, Scene, local, options};
+use futures_util::{FutureExt as _, StreamExt as _};
+use pgherald_core::group::Group;
+use pgherald_nats::contract::{Heartbeat, Prefix};
+use pgherald_nats::{RelayOptions, StreamOptions};
+
+use crate::support::{LIMIT, STREAM, Scene, local, options};
 
 #[tokio::test]
 async fn full_stream_stops_the_relay_until_it_has_room() {
@@ -48,6 +52,49 @@ async fn full_stream_stops_the_relay_until_it_has_room() {
             .until("no error", |handle| {
                 handle.report().consumer.destination_error.is_none()
             })
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn slice_is_not_complete_before_its_resync_is_stored() {
+    local(async {
+        let scene = Scene::new().await;
+        let create = || StreamOptions::new().max_messages(100).refuse_new();
+        let first = scene.relay(options("first").create(create()));
+        scene.write(1..=100).await;
+        scene.until_relayed().await;
+        first.drained().await;
+        let client = async_nats::connect(scene.nats.url()).await.unwrap();
+        let mut heartbeats = client
+            .subscribe(Prefix::default().heartbeats())
+            .await
+            .unwrap();
+        client.flush().await.unwrap();
+        // It announces that it does not continue the other group's position, for which the stream has no room.
+        let second = RelayOptions::new("second", STREAM)
+            .slices(2)
+            .heartbeat(Duration::from_millis(50))
+            .create(create());
+        let second = scene.relay(second);
+        second
+            .until("refused announcements", |handle| {
+                handle.report().refused >= 10
+            })
+            .await;
+        let of_second =
+            |message: &async_nats::Message| Heartbeat::parse(&message.payload).unwrap().slices == 2;
+        while let Some(Some(message)) = heartbeats.next().now_or_never() {
+            assert!(!of_second(&message), "{message:?}");
+        }
+        let mut config = scene.stream().await.cached_info().config.clone();
+        config.max_messages = -1;
+        scene.jetstream().await.update_stream(config).await.unwrap();
+        let heard = async { while !of_second(&heartbeats.next().await.unwrap()) {} };
+        tokio::time::timeout(LIMIT, heard).await.unwrap();
+        second
+            .until("both resyncs", |handle| handle.report().resyncs == 2)
             .await;
     })
     .await;

@@ -17,6 +17,7 @@
 //!   the slice, claims it again, and reads the tip.
 //! - A destination that is full or out of reach costs no attempts: events wait, and the intake stops at its limits.
 
+mod published;
 mod slice;
 mod watch;
 
@@ -39,7 +40,7 @@ use super::outcomes::Outcomes;
 use super::work::Work;
 use crate::error::{Error, Result};
 use crate::group::connections::Link;
-use crate::group::destination::{Destination, Known, Mark, Outcome, SliceState};
+use crate::group::destination::{Destination, Known, Mark, Outcome};
 use crate::group::handle::Shared;
 use crate::group::job::{self, Job, Origin};
 use crate::group::opening::{Opened, open};
@@ -228,11 +229,7 @@ impl<D: Destination> Relays<D> {
                         "changes may be missing at the destination: the slice resyncs"
                     );
                 }
-                let known = Known::now(
-                    Arc::clone(&opened.incarnation),
-                    opened.sequence,
-                    opened.listed,
-                );
+                let known = opened.known();
                 // Also that nothing is stored. Only then is a late first batch told from one of an earlier group.
                 let is_known = opened.resync.is_none();
                 ledger.slices.opened(
@@ -245,6 +242,7 @@ impl<D: Destination> Relays<D> {
                 (relay.incarnation, relay.sequence) = (opened.incarnation, opened.sequence);
                 (relay.skipped, relay.listed) = (opened.skipped, opened.listed);
                 relay.announcement = opened.resync;
+                relay.is_announced = opened.resync.is_none();
                 commands.extend([Command::Write, Command::Read]);
             }
             Err(error) => {
@@ -273,6 +271,7 @@ impl<D: Destination> Relays<D> {
         };
         self.problem = None;
         (relay.state, relay.sequence, relay.failures) = (State::Idle, sequence, 0);
+        relay.is_announced = true;
         let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed());
         ledger.slices.stored(slice, epoch, known.to_text());
         for job in jobs {
@@ -471,18 +470,8 @@ impl<D: Destination> Work for Relays<D> {
             return;
         }
         self.observed_at = Some(now);
-        let opened = self.slices.iter().filter(|(slice, relay)| {
-            let is_open = !matches!(relay.state, State::Opening | State::Unopened(_));
-            is_open && ledger.slices.is_current(**slice, relay.epoch)
-        });
-        let states = opened.map(|(slice, relay)| SliceState {
-            slice: (*slice, ledger.slices.of()),
-            epoch: relay.epoch,
-            incarnation: Arc::clone(&relay.incarnation),
-            sequence: relay.sequence,
-            complete_until: ledger.slices.complete_until(*slice),
-        });
-        self.destination.observe(states.collect());
+        let states = self.states(ledger);
+        self.destination.observe(states);
     }
 
     fn outcomes(&mut self) -> &mut Outcomes {

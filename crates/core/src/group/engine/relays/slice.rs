@@ -52,6 +52,8 @@ pub(super) struct Relay {
     pub(super) parked: VecDeque<Job>,
     /// A resync to store before everything else.
     pub(super) announcement: Option<&'static str>,
+    /// Whether that resync, if there was one, is stored.
+    pub(super) is_announced: bool,
     pub(super) incarnation: Arc<str>,
     /// The sequence of the slice's last message.
     pub(super) sequence: u64,
@@ -81,6 +83,7 @@ impl Relay {
             queue: VecDeque::new(),
             parked: VecDeque::new(),
             announcement: None,
+            is_announced: true,
             incarnation: "".into(),
             sequence: 0,
             skipped: HashMap::new(),

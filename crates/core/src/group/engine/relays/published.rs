@@ -1,0 +1,33 @@
+//! What the destination is told about the slices of the node.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::slice::{Relay, State};
+use super::{Ledger, Relays};
+use crate::group::destination::SliceState;
+
+impl<D> Relays<D> {
+    /// Returns the slices whose position is known.
+    pub(super) fn states(&self, ledger: &Ledger) -> Vec<SliceState> {
+        let parked: HashSet<i32> = ledger.parked.slices().collect();
+        let opened = self.slices.iter().filter(|(slice, relay)| {
+            let is_open = !matches!(relay.state, State::Opening | State::Unopened(_));
+            is_open && ledger.slices.is_current(**slice, relay.epoch)
+        });
+        let state = |(slice, relay): (&i32, &Relay)| {
+            // The changes before a resync are stored only when the resync is. Parked events, such as resyncs, are older than the
+            // cursor.
+            let is_complete = relay.is_announced && !parked.contains(slice);
+            let complete_until = ledger.slices.complete_until(*slice);
+            SliceState {
+                slice: (*slice, ledger.slices.of()),
+                epoch: relay.epoch,
+                incarnation: Arc::clone(&relay.incarnation),
+                sequence: relay.sequence,
+                complete_until: complete_until.filter(|_| is_complete),
+            }
+        };
+        opened.map(state).collect()
+    }
+}
