@@ -89,6 +89,8 @@ impl NatsSourceBuilder {
 
     /// Adds tables whose events to receive. The NATS server sends no others. Without any, the source emits the events of all tables of
     /// the stream.
+    ///
+    /// Heartbeats say nothing about tables: a source of a table that no relay stores is live without events.
     pub fn tables(mut self, tables: impl IntoIterator<Item = TableName>) -> Self {
         self.tables.extend(tables);
         self
@@ -109,7 +111,8 @@ impl NatsSourceBuilder {
     /// are busy.
     ///
     /// A heartbeat that is delayed on its way to the source counts as one that has just been sent. So the guarantee needs a network
-    /// that delivers in less than `max_lag` or not at all.
+    /// that delivers in less than `max_lag` or not at all. Messages that are removed from the stream before they were read are noticed
+    /// within 10 s if they were its oldest, and not at all otherwise.
     pub fn max_lag(mut self, limit: Duration) -> Self {
         self.max_lag = limit;
         self

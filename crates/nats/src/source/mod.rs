@@ -75,6 +75,7 @@ use crate::contract::{Heartbeat, Subject};
 /// What is different:
 /// - [`Event::backend_pid`](pgherald_core::Event::backend_pid) is 0, and write tokens do not arrive.
 /// - Events of one row arrive in commit order. Events of different rows may arrive in another order.
+/// - If the stream was deleted and created again, or restored, events that arrived before may arrive again, after a resync.
 /// - An event that is too large for the NATS server has its key, but no columns.
 /// - A cache has to load its values from the primary, or from a replica that is never behind the events. Otherwise a value that was
 ///   read from a replica after its event stays in the cache until the next change.
