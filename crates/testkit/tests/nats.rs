@@ -77,8 +77,12 @@ async fn token_and_password_are_required() {
     ] {
         let server = builder.start().await.unwrap();
         let open = format!("nats://{}:{}", server.host(), server.port());
-        support::soon(options.connect(&open)).await.unwrap();
-        let refused = support::soon(async_nats::connect(&open)).await.unwrap_err();
+        support::soon(Box::pin(options.connect(&open)))
+            .await
+            .unwrap();
+        let refused = support::soon(Box::pin(async_nats::connect(&open)))
+            .await
+            .unwrap_err();
         assert_eq!(
             refused.kind(),
             async_nats::ConnectErrorKind::AuthorizationViolation
@@ -113,9 +117,11 @@ async fn tls_is_required() {
     let server = NatsServer::builder().tls().start().await.unwrap();
     let authority = server.ca_certificate().unwrap().to_owned();
     let options = ConnectOptions::new().add_root_certificates(authority);
-    let client = support::soon(options.connect(server.url())).await.unwrap();
+    let client = support::soon(Box::pin(options.connect(server.url())))
+        .await
+        .unwrap();
     assert!(client.server_info().tls_required);
-    assert!(async_nats::connect(server.url()).await.is_err());
+    assert!(Box::pin(async_nats::connect(server.url())).await.is_err());
 }
 
 #[tokio::test]
@@ -131,7 +137,7 @@ async fn invalid_configuration_is_an_error_with_the_servers_words() {
 #[tokio::test]
 async fn cluster_keeps_messages_while_one_node_at_a_time_is_killed() {
     let cluster = NatsCluster::start().await.unwrap();
-    let client = support::soon(async_nats::connect(cluster.urls()))
+    let client = support::soon(Box::pin(async_nats::connect(cluster.urls())))
         .await
         .unwrap();
     let stream = create_stream(&client, 3).await;
@@ -171,7 +177,7 @@ fn traces(server: &NatsServer) -> (std::path::PathBuf, u32) {
 
 async fn connect(url: &str) -> Client {
     let options = ConnectOptions::new();
-    support::soon(options.connect(url)).await.unwrap()
+    support::soon(Box::pin(options.connect(url))).await.unwrap()
 }
 
 async fn next(events: &mut Subscriber) -> String {

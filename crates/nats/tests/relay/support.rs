@@ -1,7 +1,7 @@
 //! A database with an outbox, a NATS server, relays that run in the test's process, and a reader of the stream.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, consumer, stream};
 use futures_util::StreamExt as _;
@@ -303,23 +303,35 @@ pub(crate) fn resyncs(stored: &[Stored], word: &str) -> Vec<u16> {
     of.map(|one| one.slice).collect()
 }
 
+/// Reads all messages of the stream. Tries again while the stream has no leader.
 pub(crate) async fn stored(context: &jetstream::Context) -> Vec<Stored> {
-    let stream = context.get_stream(STREAM).await.unwrap();
+    let begun = Instant::now();
+    loop {
+        match try_stored(context).await {
+            Ok(stored) => return stored,
+            Err(cause) if begun.elapsed() > LIMIT => panic!("cannot read the stream: {cause}"),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn try_stored(context: &jetstream::Context) -> Result<Vec<Stored>, async_nats::Error> {
+    let stream = context.get_stream(STREAM).await?;
     let info = stream.cached_info();
     let last = info.state.last_sequence;
     if info.state.messages == 0 {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let config = consumer::pull::OrderedConfig {
         deliver_policy: consumer::DeliverPolicy::All,
         ..Default::default()
     };
-    let consumer = stream.create_consumer(config).await.unwrap();
-    let mut messages = consumer.messages().await.unwrap();
+    let consumer = stream.create_consumer(config).await?;
+    let mut messages = consumer.messages().await?;
     let mut stored = Vec::new();
-    loop {
-        let message = messages.next().await.unwrap().unwrap();
-        let sequence = message.info().unwrap().stream_sequence;
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let sequence = message.info()?.stream_sequence;
         let headers = message.headers.clone().unwrap_or_default();
         stored.push(Stored::of(
             &message.subject,
@@ -328,9 +340,10 @@ pub(crate) async fn stored(context: &jetstream::Context) -> Vec<Stored> {
             &message.payload,
         ));
         if sequence >= last {
-            return stored;
+            return Ok(stored);
         }
     }
+    Err("the consumer has ended".into())
 }
 
 /// Runs a test on a `LocalSet`, because relays are not `Send`.
