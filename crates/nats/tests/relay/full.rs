@@ -93,8 +93,9 @@ async fn slice_is_not_complete_before_its_resync_is_stored() {
         scene.jetstream().await.update_stream(config).await.unwrap();
         let heard = async { while !of_second(&heartbeats.next().await.unwrap()) {} };
         tokio::time::timeout(LIMIT, heard).await.unwrap();
+        // Those of both slices, and that of a new group.
         second
-            .until("both resyncs", |handle| handle.report().resyncs == 2)
+            .until("the resyncs", |handle| handle.report().resyncs == 3)
             .await;
     })
     .await;

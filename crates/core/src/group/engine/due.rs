@@ -19,6 +19,7 @@ impl<W: Work> Engine<W> {
             return commands;
         };
         let (ledger, bytes) = (&mut self.ledger, self.attempts.bytes());
+        let of_parked = self.attempts.bytes_of_parked();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if requests.may_confirm() && self.membership.is_confirmation_due(now) {
             requests.confirm();
@@ -33,7 +34,7 @@ impl<W: Work> Engine<W> {
                 requests.trim();
             }
         }
-        if self.membership.may_begin(now) && is_due(self.intake.next_fetch(ledger, bytes)) {
+        if self.membership.may_begin(now) && is_due(self.intake.next_fetch(ledger, of_parked)) {
             // Write settlements first, so that the fetched state of an event is not older than the state in memory.
             if self.acknowledger.has_settlements() || requests.settling().next().is_some() {
                 self.acknowledger.write_now(now);
@@ -82,7 +83,10 @@ impl<W: Work> Engine<W> {
                 && !requests.is_writing()
                 && !self.acknowledger.has_settlements();
             if may_fetch && self.membership.may_begin(now) {
-                alarms.push(self.intake.next_fetch(ledger, bytes));
+                alarms.push(
+                    self.intake
+                        .next_fetch(ledger, self.attempts.bytes_of_parked()),
+                );
             }
         }
         let far = now + Duration::from_secs(3_600);

@@ -17,6 +17,7 @@
 //!   the slice, claims it again, and reads the tip.
 //! - A destination that is full or out of reach costs no attempts: events wait, and the intake stops at its limits.
 
+mod bytes;
 mod published;
 mod slice;
 mod watch;
@@ -31,11 +32,11 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
+use self::bytes::Bytes;
 pub(in crate::group) use self::slice::Ended;
 use self::slice::{Relay, State, dead_letter, last_read};
 use self::watch::Watch;
 use super::command::{Command, Commands, Ledger};
-use super::intake::weight;
 use super::outcomes::Outcomes;
 use super::work::Work;
 use crate::error::{Error, Result};
@@ -63,7 +64,7 @@ pub(in crate::group) struct Relays<D> {
     slices: BTreeMap<i32, Relay>,
     running: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
     /// Bytes of the jobs that are not finished.
-    bytes: usize,
+    bytes: Bytes,
     /// Why nothing is stored at present.
     problem: Option<Error>,
     observed_at: Option<Instant>,
@@ -82,7 +83,7 @@ impl<D: Destination> Relays<D> {
             link: None,
             slices: BTreeMap::new(),
             running: FuturesUnordered::new(),
-            bytes: 0,
+            bytes: Bytes::default(),
             problem: None,
             observed_at: None,
             outcomes: Outcomes::new(Arc::clone(&options.group), Arc::clone(&shared)),
@@ -102,10 +103,7 @@ impl<D: Destination> Relays<D> {
             .filter_map(|slice| self.slices.remove(slice))
             .collect();
         for relay in lost {
-            let jobs = relay.queue.iter().chain(&relay.parked);
-            self.bytes = self
-                .bytes
-                .saturating_sub(jobs.map(|job| weight(&job.row)).sum());
+            self.bytes.remove(relay.queue.iter().chain(&relay.parked));
             self.outcomes
                 .left_to_others(relay.queue.len() + relay.parked.len());
         }
@@ -162,8 +160,8 @@ impl<D: Destination> Relays<D> {
                 continue;
             }
             let (jobs, skipped) = relay.next_jobs(max_batch, ledger);
+            self.bytes.remove(&skipped);
             for job in skipped {
-                self.bytes = self.bytes.saturating_sub(weight(&job.row));
                 if let Origin::Read(number) = job.origin {
                     ledger.slices.finish(slice, number);
                 }
@@ -274,8 +272,8 @@ impl<D: Destination> Relays<D> {
         relay.is_announced = true;
         let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed());
         ledger.slices.stored(slice, epoch, known.to_text());
+        self.bytes.remove(&jobs);
         for job in jobs {
-            self.bytes = self.bytes.saturating_sub(weight(&job.row));
             self.outcomes.measure(&job, &job::Outcome::Done, ended_at);
             self.outcomes.handled();
             match job.origin {
@@ -332,14 +330,13 @@ impl<D: Destination> Work for Relays<D> {
     }
 
     fn handle(&mut self, job: Job) {
-        let weight = weight(&job.row);
         match self
             .slices
             .get_mut(&job.slice)
             .filter(|relay| relay.epoch == job.epoch)
         {
             Some(relay) => {
-                self.bytes += weight;
+                self.bytes.add(&job);
                 match job.origin {
                     Origin::Read(_) => relay.queue.push_back(job),
                     Origin::Parked => relay.parked.push_back(job),
@@ -391,10 +388,7 @@ impl<D: Destination> Work for Relays<D> {
         self.outcomes.took(took);
         ledger.slices.end(slice, epoch);
         if !ledger.slices.is_current(slice, epoch) {
-            self.bytes = self
-                .bytes
-                .saturating_sub(jobs.iter().map(|job| weight(&job.row)).sum());
-            self.outcomes.left_to_others(jobs.len());
+            self.drop_jobs(&jobs);
             return;
         }
         match outcome {
@@ -431,11 +425,15 @@ impl<D: Destination> Work for Relays<D> {
         self.outcomes.left_to_others(jobs.sum());
         self.slices.clear();
         self.watch = Watch::default();
-        self.bytes = 0;
+        self.bytes = Bytes::default();
     }
 
     fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.all
+    }
+
+    fn bytes_of_parked(&self) -> usize {
+        self.bytes.parked
     }
 
     fn are_idle(&self) -> bool {
@@ -485,9 +483,7 @@ impl<D: Destination> Work for Relays<D> {
 
 impl<D> Relays<D> {
     fn drop_jobs(&mut self, jobs: &[Job]) {
-        self.bytes = self
-            .bytes
-            .saturating_sub(jobs.iter().map(|job| weight(&job.row)).sum());
+        self.bytes.remove(jobs);
         self.outcomes.left_to_others(jobs.len());
     }
 }

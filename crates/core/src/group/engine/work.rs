@@ -45,6 +45,12 @@ pub(in crate::group) trait Work: 'static {
     /// Bytes of the jobs that are not finished.
     fn bytes(&self) -> usize;
 
+    /// Those bytes that count when parked events are fetched. Events of a row that are kept in order behind parked ones must not
+    /// count, because they wait for them.
+    fn bytes_of_parked(&self) -> usize {
+        self.bytes()
+    }
+
     fn are_idle(&self) -> bool;
 
     /// Whether jobs cannot be handled at present, so that the node is not live although its lease was renewed.
