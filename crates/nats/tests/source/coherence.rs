@@ -9,7 +9,7 @@ use pgherald::ListenerActor;
 use pgherald_testkit::coherence::{CoherenceCheck, CoherenceReport};
 
 use crate::cached::{Cached, by_row};
-use crate::faults::{FAULTS, LOSSES, Remote};
+use crate::faults::{FAULTS, LOSSES, MAX_LAG, Remote};
 use crate::settings::{assert_coherent, check, number};
 
 async fn run(check: CoherenceCheck, faults: &[&'static str]) -> CoherenceReport {
@@ -17,6 +17,8 @@ async fn run(check: CoherenceCheck, faults: &[&'static str]) -> CoherenceReport 
     let (starting, injecting) = (remote.clone(), remote);
     let report = check
         .outbox()
+        // Slices are independent of each other.
+        .max_lag(MAX_LAG)
         // A source reads the database again after each fault, so it has not this exception of a direct source.
         .reopening()
         .handlers()

@@ -139,6 +139,13 @@ impl CoherenceCheck {
         self
     }
 
+    /// Sets how old an answer may be while the source is live. Set it for a source that keeps the order of changes only per key: then the
+    /// arrival of one row's last change says nothing of other rows, so they are compared until they agree, up to this time. Default: 0.
+    pub fn max_lag(mut self, max_lag: Duration) -> Self {
+        self.settings.max_lag = max_lag;
+        self
+    }
+
     /// Sets the capacity of the queue in [`CoherenceContext::subscription`]. Default: 16 events.
     pub fn capacity(mut self, events: usize) -> Self {
         self.settings.capacity = events;

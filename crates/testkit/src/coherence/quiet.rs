@@ -1,7 +1,8 @@
 //! Compares every key with the database while the writers are paused (R5).
 //!
 //! A *sentinel* row shows that all changes have arrived. It is written after all transactions that may still be running.
-//! When its event, or a flush after its commit, was applied, all earlier changes were applied too.
+//! When its event, or a flush after its commit, was applied, all earlier changes were applied too. A source that keeps the order only
+//! per key has applied them within its `max_lag`.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -87,14 +88,21 @@ impl<S: Subject> Comparison<'_, S> {
         let since = self.run.liveness.live_since().ok_or_else(not_live)?;
         self.send_sentinel().await?;
         let expected = self.clients.versions().await?;
-        let mut wrong = Vec::new();
-        for (key, version) in expected {
-            let read = read_once(self.run, self.subject, key, &self.loader.prompt()).await;
-            let read = read.ok_or_else(|| Error::new(format!("key {key} cannot be read")))?;
-            if read != version {
-                wrong.push((key, version, read));
+        let compared = Instant::now();
+        let wrong = loop {
+            let mut wrong = Vec::new();
+            for &(key, version) in &expected {
+                let read = read_once(self.run, self.subject, key, &self.loader.prompt()).await;
+                let read = read.ok_or_else(|| Error::new(format!("key {key} cannot be read")))?;
+                if read != version {
+                    wrong.push((key, version, read));
+                }
             }
-        }
+            if wrong.is_empty() || compared.elapsed() >= self.run.settings.max_lag {
+                break wrong;
+            }
+            sleep(Duration::from_millis(5)).await;
+        };
         if self.run.liveness.live_since() != Some(since) {
             return Err(not_live());
         }

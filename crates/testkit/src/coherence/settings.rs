@@ -30,6 +30,7 @@ pub(super) struct Settings {
     pub(super) kinds: Vec<Fault>,
     pub(super) duration: Duration,
     pub(super) deadline: Duration,
+    pub(super) max_lag: Duration,
     pub(super) capacity: usize,
     pub(super) not_live: NotLive,
     pub(super) reopening: bool,
@@ -51,6 +52,7 @@ impl Default for Settings {
             kinds: Fault::ALL.to_vec(),
             duration: Duration::ZERO,
             deadline: Duration::from_secs(10),
+            max_lag: Duration::ZERO,
             capacity: 16,
             not_live: NotLive::Bypass,
             reopening: false,
@@ -79,6 +81,6 @@ impl Settings {
 
     /// The time limit until the source is live and all changes have arrived.
     pub(super) fn quiet_deadline(&self) -> Duration {
-        self.deadline * 3 + Duration::from_secs(10)
+        self.deadline * 3 + self.max_lag + Duration::from_secs(10)
     }
 }
