@@ -21,6 +21,7 @@ const WATCHDOG: &str = include_str!("watchdog.sh");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
     /// The user of the test process.
+    #[cfg(feature = "nats")]
     Current,
     /// An unprivileged user: that of the test process, or another one if that is root.
     Unprivileged,
@@ -36,6 +37,7 @@ pub(crate) struct Workspace {
 impl Workspace {
     pub(crate) fn create(user: User) -> Result<Self, Error> {
         let account = match user {
+            #[cfg(feature = "nats")]
             User::Current => None,
             User::Unprivileged => Account::for_server()?,
         };
