@@ -206,7 +206,7 @@ fn relate(
         _ => 1,
     };
     match tip {
-        // Another outbox has the events, so none of the messages tells about this one.
+        // Another outbox has the events, so none of the messages is about this one.
         Some(Tip {
             is_same_outbox: false,
             ..

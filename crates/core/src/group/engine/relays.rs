@@ -228,7 +228,7 @@ impl<D: Destination> Relays<D> {
                     );
                 }
                 let known = opened.known();
-                // Also that nothing is stored. Only then is a late first batch told from one of an earlier group.
+                // Also that nothing is stored. Only then does a late first batch differ from one of an earlier group.
                 let is_known = opened.resync.is_none();
                 ledger.slices.opened(
                     slice,

@@ -1,4 +1,4 @@
-//! What the destination is told about the slices of the node.
+//! What a relay reports to the destination about the slices of the node.
 
 use std::collections::HashSet;
 use std::sync::Arc;
