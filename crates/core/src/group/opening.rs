@@ -15,7 +15,7 @@
 //!
 //! **Histories.** A server that has crashed assigns transaction ids again that a snapshot in the tip's cursor may list as finished,
 //! although nothing of them was committed. Only the cursor in the database is certain then. But the messages after the one that the
-//! database knows tell which later events are stored. Those that the outbox still has were committed before the crash, and are
+//! database knows show which later events are stored. Those that the outbox still has were committed before the crash, and are
 //! skipped when they are read again. If the outbox lacks one of them, the database was put back to an earlier state, so a resync is
 //! announced. Until all of these events were read, each batch lists the messages again, for the next relay.
 

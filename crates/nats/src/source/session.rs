@@ -24,7 +24,7 @@ use crate::contract::Heartbeat;
 /// The maximum number of messages, and of their bytes, that are returned together.
 const BATCH: usize = 512;
 const BATCH_BYTES: usize = 1024 * 1024;
-/// For how long the server keeps a consumer that nobody listens to.
+/// How long the server keeps a consumer without a subscriber.
 const ABANDONED: std::time::Duration = std::time::Duration::from_secs(30);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
