@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Context, Handler};
 use pgherald_core::__private::host::group::{not_watched, wants};
 use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
 use pgherald_core::trigger::TriggerSpec;
-use pgherald_core::{ConnectConfig, DurableOptions, EventHandler, FromEvent, Result};
+use pgherald_core::{
+    ConnectConfig, DurableOptions, Error, EventHandler, FromEvent, Health, Result,
+};
+use tokio::sync::watch;
 
 use super::{Herald, live};
 use crate::durable::DurableActor;
+use crate::messages::Drain;
 
 impl Herald {
     /// Starts a durable handler: a consumer of the group that `options` name. All durable handlers of
@@ -59,9 +63,10 @@ impl Herald {
         options: DurableOptions,
         factory: impl Fn() -> H + Send + 'static,
     ) -> Result<Addr<DurableActor>> {
-        let (config, options) = self.outbox_for::<H::Event>(options)?;
-        self.consume(move || Consumer::new(config, options, factory))
-            .await
+        self.start_durable_actor::<H::Event>(options, move |config, options| {
+            Consumer::new(config, options, factory)
+        })
+        .await
     }
 
     /// Starts a durable handler that writes in the transaction in which the event is acknowledged.
@@ -73,9 +78,10 @@ impl Herald {
         options: DurableOptions,
         factory: impl Fn() -> H + Send + 'static,
     ) -> Result<Addr<DurableActor>> {
-        let (config, options) = self.outbox_for::<H::Event>(options)?;
-        self.consume(move || Consumer::transactional(config, options, factory))
-            .await
+        self.start_durable_actor::<H::Event>(options, move |config, options| {
+            Consumer::transactional(config, options, factory)
+        })
+        .await
     }
 
     /// Starts a durable handler that receives events in batches.
@@ -87,12 +93,64 @@ impl Herald {
         options: DurableOptions,
         factory: impl Fn() -> H + Send + 'static,
     ) -> Result<Addr<DurableActor>> {
-        let (config, options) = self.outbox_for::<H::Event>(options)?;
-        self.consume(move || Consumer::batches(config, options, factory))
-            .await
+        self.start_durable_actor::<H::Event>(options, move |config, options| {
+            Consumer::batches(config, options, factory)
+        })
+        .await
     }
 
-    /// Returns the outbox's database, and `options` with the triggers that the handler requires.
+    async fn start_durable_actor<E: FromEvent>(
+        &self,
+        options: DurableOptions,
+        make: impl FnOnce(ConnectConfig, DurableOptions) -> Result<(ConsumerHandle, Consumer)>
+        + Send
+        + 'static,
+    ) -> Result<Addr<DurableActor>> {
+        let options = options.caches(self.subscribed.clone());
+        let make = move |config, options| {
+            let (handle, consumer) = make(config, options)?;
+            let health = handle.health();
+            Ok((DurableActor::new(handle, consumer), health))
+        };
+        self.start_consumer::<E, _>(options, make).await
+    }
+
+    /// Starts the actor of a consumer, with the outbox's database and the triggers that its events require. Waits until it is live.
+    #[doc(hidden)]
+    pub async fn start_consumer<E, A>(
+        &self,
+        options: DurableOptions,
+        make: impl FnOnce(ConnectConfig, DurableOptions) -> Result<(A, watch::Receiver<Health>)>
+        + Send
+        + 'static,
+    ) -> Result<Addr<A>>
+    where
+        E: FromEvent,
+        A: Actor<Context = Context<A>> + Handler<Drain>,
+    {
+        let consumer = format!("the consumer of group {:?}", options.group());
+        if !self.listener.connected() {
+            return Err(Error::shut_down());
+        }
+        let (config, options) = self.outbox_for::<E>(options)?;
+        let start = || {
+            let (actor, health) = make(config, options)?;
+            Ok((actor.start(), health))
+        };
+        let (addr, health) = self.handlers.run(start).await??;
+        if let Some(limit) = self.live_within
+            && let Err(error) = live::within(limit, health, &consumer).await
+        {
+            let deadline = Duration::ZERO;
+            // It has stopped by itself otherwise.
+            let _ = addr.send(Drain { deadline }).await;
+            return Err(error);
+        }
+        self.register(addr.clone().recipient(), true);
+        Ok(addr)
+    }
+
+    /// Returns the outbox's database, and `options` with the triggers that the events require.
     fn outbox_for<E: FromEvent>(
         &self,
         options: DurableOptions,
@@ -108,30 +166,9 @@ impl Herald {
             false => {
                 let options = options
                     .requires(required)
-                    .caches(self.subscribed.clone())
                     .connections(outbox.connections.clone());
                 Ok((outbox.config.clone(), options))
             }
         }
-    }
-
-    async fn consume(
-        &self,
-        make: impl FnOnce() -> Result<(ConsumerHandle, Consumer)> + Send + 'static,
-    ) -> Result<Addr<DurableActor>> {
-        let start = || {
-            let (handle, consumer) = make()?;
-            Ok((handle.clone(), DurableActor::new(handle, consumer).start()))
-        };
-        let (handle, addr) = self.handlers.run(start).await??;
-        if let Some(limit) = self.live_within {
-            let consumer = format!("the consumer of group {:?}", handle.report().group);
-            if let Err(error) = live::within(limit, handle.health(), &consumer).await {
-                handle.drain(Duration::ZERO).await;
-                return Err(error);
-            }
-        }
-        self.register(addr.clone().recipient(), true);
-        Ok(addr)
     }
 }
