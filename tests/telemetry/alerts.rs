@@ -95,7 +95,6 @@ fn alerts_use_only_metrics_and_labels_that_exist() {
         "pgherald_relay_batches_total",
         "pgherald_relay_resyncs_total",
         "pgherald_relay_stream_usage_ratio",
-        "pgherald_relay_stream_max_age_seconds",
     ] {
         assert!(metrics.contains(metric), "no alert is about {metric}");
     }

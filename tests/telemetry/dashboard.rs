@@ -9,14 +9,13 @@ use serde_json::Value;
 const DASHBOARD: &str = include_str!("../../docs/grafana.json");
 
 /// The metrics of relays, with their labels. A test of the command checks that a relay records them so.
-const RELAY_METRICS: [(&str, &[&str]); 7] = [
+const RELAY_METRICS: [(&str, &[&str]); 6] = [
     (relay::RELAY_BATCHES, &["group", "result"]),
     (relay::RELAY_EVENTS, &["group"]),
     (relay::RELAY_RESYNCS, &["group", "reason"]),
     (relay::RELAY_TRUNCATED_EVENTS, &["group"]),
     (relay::RELAY_LAG_SECONDS, &["group"]),
     (relay::RELAY_STREAM_USAGE, &["group", "discard"]),
-    (relay::RELAY_STREAM_MAX_AGE_SECONDS, &["group"]),
 ];
 
 /// The metric of a name in a query.

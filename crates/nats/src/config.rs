@@ -253,6 +253,11 @@ impl NatsConfig {
 
     fn refused(&self, cause: async_nats::ConnectError) -> pgherald_core::Error {
         let (kind, what) = match cause.kind() {
+            // The library reports a failed handshake as an error of the connection.
+            _ if is_of_certificates(&cause) => (
+                ErrorKind::Tls,
+                "cannot be used with TLS: trust its certificate, or present one that it trusts",
+            ),
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => (
                 ErrorKind::Authentication,
                 "refused the credentials: correct the user, token, nkey or credentials file",
@@ -296,6 +301,11 @@ fn of_url(address: &ServerAddr) -> Option<Login> {
         Some(password) => Login::User(user, decoded(password)),
         None => Login::Token(user),
     })
+}
+
+fn is_of_certificates(cause: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(cause), |cause| cause.source())
+        .any(|cause| cause.to_string().contains("certificate"))
 }
 
 fn unreadable(path: &Path, cause: std::io::Error) -> pgherald_core::Error {

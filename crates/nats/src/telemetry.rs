@@ -33,11 +33,6 @@ pub const RELAY_LAG_SECONDS: &str = "pgherald_relay_lag_seconds";
 /// Gauge; unit: a share from 0 to 1; labels: `group`, `discard`. `discard` is `new` if a full stream refuses events, and the relay
 /// waits; or `old` if it deletes the oldest messages.
 pub const RELAY_STREAM_USAGE: &str = "pgherald_relay_stream_usage_ratio";
-/// The age at which the stream deletes messages, as of the last [`StreamStatus::record`](crate::StreamStatus::record). Infinite if it
-/// keeps them.
-///
-/// Gauge; unit: seconds; labels: `group`.
-pub const RELAY_STREAM_MAX_AGE_SECONDS: &str = "pgherald_relay_stream_max_age_seconds";
 
 /// Registers the description of each metric with the recorder. Call it once, after the recorder was installed.
 pub fn describe() {
@@ -56,19 +51,8 @@ pub fn describe() {
     for (name, help) in counters {
         metrics::describe_counter!(name, Unit::Count, help);
     }
-    let seconds = [
-        (
-            RELAY_LAG_SECONDS,
-            "The age of the oldest change that may not be stored yet",
-        ),
-        (
-            RELAY_STREAM_MAX_AGE_SECONDS,
-            "The age at which the stream deletes messages",
-        ),
-    ];
-    for (name, help) in seconds {
-        metrics::describe_gauge!(name, Unit::Seconds, help);
-    }
+    let help = "The age of the oldest change that may not be stored yet";
+    metrics::describe_gauge!(RELAY_LAG_SECONDS, Unit::Seconds, help);
     let help = "The share of the stream's limits that is in use";
     metrics::describe_gauge!(RELAY_STREAM_USAGE, Unit::Count, help);
 }

@@ -11,6 +11,7 @@ pub(super) fn state(group: &GroupStatus) -> String {
         Problem::Unreadable => format!("unreadable {}", cursors(group)),
         Problem::Full => "not live".to_owned(),
         Problem::Destination => "stores nothing".to_owned(),
+        Problem::NearlyFull => "destination nearly full".to_owned(),
         Problem::Failing => "failing".to_owned(),
         Problem::DeadLetters => "dead letters".to_owned(),
         Problem::Behind => "behind".to_owned(),

@@ -39,6 +39,7 @@ pub mod group {
     pub use super::super::parts::{not_watched, wants};
     pub use crate::group::destination::{
         Batch, Destination, Identity, Last, LastMessage, Mark, Message, Outcome, SliceState, State,
+        nearly_full,
     };
     pub use crate::group::operations::nodes::{Node, nodes};
     pub use crate::group::operations::problems::{Problem, problems};

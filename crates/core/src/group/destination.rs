@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::name::TableName;
 
+/// The share of the limits from which on a destination is nearly full.
+const NEARLY_FULL: f64 = 0.8;
+
 /// Stores the messages of slices.
 pub trait Destination: 'static {
     /// Returns the place in words, which the group stores: a group has one destination.
@@ -52,6 +55,27 @@ pub struct State {
     pub incarnation: Arc<str>,
     /// The greatest sequence that a message has ever had.
     pub sequence: u64,
+    /// The share of its limits that is in use, from 0 to 1. `None` if it does not refuse messages when it is full.
+    pub usage: Option<f64>,
+}
+
+/// Describes a destination that is nearly full, by the share of its limits that is in use.
+#[must_use]
+pub fn nearly_full(destination: &str, usage: Option<f64>) -> Option<String> {
+    let usage = usage.filter(|usage| *usage >= NEARLY_FULL)?;
+    let percent = usage * 100.0;
+    Some(format!(
+        "{destination} has {percent:.0} % of its limits in use, and refuses events when it is full"
+    ))
+}
+
+/// The state of a destination, as a node reports it to operators.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Condition {
+    /// Why nothing is stored at present.
+    pub(super) problem: Option<String>,
+    /// As [`State::usage`].
+    pub(super) usage: Option<f64>,
 }
 
 /// The last message of a slice.
@@ -238,7 +262,18 @@ fn parse_range(text: &str) -> Option<(u64, u64)> {
 mod tests {
     use std::time::Duration;
 
-    use super::Known;
+    use super::{Known, nearly_full};
+
+    #[test]
+    fn destination_is_nearly_full_before_it_refuses() {
+        let described = |usage| nearly_full("stream A", usage);
+        assert_eq!((described(None), described(Some(0.79))), (None, None));
+        assert!(
+            described(Some(0.8))
+                .unwrap()
+                .starts_with("stream A has 80 %")
+        );
+    }
 
     #[test]
     fn what_is_known_is_read_as_it_was_written() {

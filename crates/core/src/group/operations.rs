@@ -93,6 +93,9 @@ pub struct GroupStatus {
     pub destination: Option<String>,
     /// For a relay: why one of its consumers stores nothing at present, as of the last renewal of its lease.
     pub destination_error: Option<String>,
+    /// For a relay whose destination refuses events when it is full: the share of its limits that is in use, from 0 to 1, as of the
+    /// last renewal of its lease.
+    pub destination_usage: Option<f64>,
 }
 
 impl GroupStatus {
@@ -234,5 +237,6 @@ fn status(row: &Row) -> Result<GroupStatus> {
         last_error: get(row, "last_error")?,
         destination: get(row, "destination")?,
         destination_error: get(row, "destination_error")?,
+        destination_usage: get(row, "destination_usage")?,
     })
 }

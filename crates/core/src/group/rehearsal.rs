@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use super::destination::Condition;
 use super::job::{Disposition, Park};
 use super::options::DurableOptions;
 use super::slices::Acknowledgement;
@@ -56,7 +57,7 @@ async fn consume(client: &Arc<Client>) -> Result<()> {
     let mut reader = OutboxReader::new(Arc::clone(client));
     store::open(client, &mut reader, &options).await?;
     store::join(client, &options, number).await?;
-    store::renew(client, &options, number, None).await?;
+    store::renew(client, &options, number, &Condition::default()).await?;
     let claimed = store::claim(client, group, number, 1, &[]).await?;
     let Some(Claimed {
         slice,

@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Row as SqlRow, ToStatement};
 
 pub(super) use self::progress::{Settlement, acknowledge, acknowledge_one, settle, settle_done};
+use super::destination::Condition;
 use super::job::{LONGEST_DELAY, Row};
 use super::leases::Lease;
 use super::options::DurableOptions;
@@ -143,12 +144,13 @@ pub(super) async fn renew(
     client: &Client,
     options: &DurableOptions,
     node: i64,
-    problem: Option<&str>,
+    destination: &Condition,
 ) -> Result<bool> {
     let lease = options.lease.as_secs_f64();
     let sql = include_str!("sql/renew.sql");
     let group = &*options.group;
-    let renewed = execute(client, sql, &[&group, &node, &lease, &problem]).await?;
+    let Condition { problem, usage } = destination;
+    let renewed = execute(client, sql, &[&group, &node, &lease, problem, usage]).await?;
     Ok(renewed > 0)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
+use super::destination::Condition;
 use super::leases::Lease;
 use super::options::DurableOptions;
 use super::store::{self, Claimed, GroupState, ParkedEntry, Which};
@@ -24,8 +25,8 @@ pub(super) struct NodeState {
     pub(super) expired: Vec<Lease>,
     /// The revision of the group up to which the node knows the changes of its parked events.
     pub(super) revision: Option<i64>,
-    /// Why a relay stores nothing at present.
-    pub(super) problem: Option<String>,
+    /// For relays: the state of the destination.
+    pub(super) destination: Option<Condition>,
 }
 
 /// The result of a tick.
@@ -59,7 +60,14 @@ pub(super) async fn tick(
     let (group, number) = (&*options.group, node.node);
     if !node.has_joined {
         store::join(&client, options, number).await?;
-    } else if !store::renew(&client, options, number, node.problem.as_deref()).await? {
+    } else if !store::renew(
+        &client,
+        options,
+        number,
+        &node.destination.unwrap_or_default(),
+    )
+    .await?
+    {
         return Ok(Tick::Removed);
     }
     let removed = store::remove_expired(&client, group, &node.expired).await?;

@@ -2,7 +2,7 @@
 //!
 //! `pgherald doctor` checks more: rights, settings of the server, and the statements of consumers.
 
-use pgherald_core::__private::host::group::{Problem, problems};
+use pgherald_core::__private::host::group::{Problem, nearly_full, problems};
 use pgherald_core::Health;
 use pgherald_core::group::GroupStatus;
 use pgherald_core::outbox::OutboxStatus;
@@ -189,6 +189,14 @@ fn group(status: &GroupStatus, problem: Problem) -> Finding {
                 behind()
             ),
             "correct the cause that the error names: the relay continues by itself",
+        ),
+        Problem::NearlyFull => (
+            nearly_full(
+                status.destination.as_deref().unwrap_or("its destination"),
+                status.destination_usage,
+            )
+            .unwrap_or_default(),
+            "raise the limits of the stream, or delete messages that no reader needs",
         ),
         Problem::Failing => {
             let text = format!(

@@ -66,6 +66,7 @@ impl Destination for JetStream {
             Ok(State {
                 incarnation: opened.incarnation,
                 sequence: opened.sequence,
+                usage: opened.status.usage_until_refusal(),
             })
         }
         .boxed_local()
@@ -94,7 +95,7 @@ impl Destination for JetStream {
             Ok(Last {
                 incarnation: opened.incarnation,
                 message,
-                max_age: opened.max_age,
+                max_age: opened.status.max_age,
             })
         }
         .boxed_local()

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use pgherald_core::__private::host::group::SliceState;
+use pgherald_core::Health;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::metrics::Metrics;
@@ -28,8 +30,33 @@ impl Slices {
     }
 }
 
+/// The lag of a relay: everything that was committed before this moment is stored.
+struct Lag(Instant);
+
+impl Lag {
+    /// Returns the greatest of the slices' lags. A relay that is not live may have lost its slices: its lag grows until it is live.
+    fn at(
+        &mut self,
+        now: Instant,
+        slices: impl Iterator<Item = Duration>,
+        is_live: bool,
+    ) -> Duration {
+        if is_live {
+            let greatest = slices.max().unwrap_or_default();
+            self.0 = now.checked_sub(greatest).unwrap_or(self.0);
+        }
+        now.duration_since(self.0)
+    }
+}
+
 /// Sends a heartbeat of each slice at each interval. Never ends. A slice without a known lag has none.
-pub(super) async fn send(connector: Arc<Connector>, slices: Arc<Slices>, metrics: Arc<Metrics>) {
+pub(super) async fn send(
+    connector: Arc<Connector>,
+    slices: Arc<Slices>,
+    metrics: Arc<Metrics>,
+    health: watch::Receiver<Health>,
+) {
+    let mut lag_of_all = Lag(Instant::now());
     let every = connector.options.heartbeat;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -38,7 +65,8 @@ pub(super) async fn send(connector: Arc<Connector>, slices: Arc<Slices>, metrics
         let states = slices.get();
         let now = Instant::now();
         let lag = |state: &SliceState| state.complete_until.map(|until| now.duration_since(until));
-        metrics.lag(states.iter().filter_map(lag).max().unwrap_or_default());
+        let is_live = health.borrow().is_live();
+        metrics.lag(lag_of_all.at(now, states.iter().filter_map(lag), is_live));
         let sending = async {
             // The consumer reports that there is no connection.
             let Ok(session) = connector.session().await else {
@@ -78,4 +106,27 @@ fn heartbeat(state: &SliceState, lag: Option<Duration>, every: Duration) -> Opti
         lag?,
         every,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::Lag;
+
+    #[test]
+    fn lag_grows_while_the_relay_is_not_live() {
+        let begun = Instant::now();
+        let (second, mut lag) = (Duration::from_secs(1), Lag(begun));
+        let mut at = |seconds, slices: &[u32], is_live| {
+            let slices = slices.iter().map(|lag| second * *lag);
+            lag.at(begun + second * seconds, slices, is_live).as_secs()
+        };
+        assert_eq!(at(10, &[1, 3], true), 3);
+        assert_eq!(at(20, &[], false), 13, "its slices are lost");
+        assert_eq!(at(30, &[], false), 23);
+        assert_eq!(at(40, &[], true), 0, "others have its slices");
+    }
 }

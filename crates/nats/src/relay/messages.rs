@@ -1,13 +1,20 @@
 //! Turns the messages of a batch into messages of NATS.
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::message::OutboundMessage;
+use async_nats::{HeaderMap, HeaderName};
 use pgherald_core::__private::host::group::{Batch, Identity, Mark, Message};
 use pgherald_core::__private::host::message::Scope;
 use pgherald_core::Event;
 
 use super::session::Session;
 use crate::contract::{EventSubject, Prefix, escape, headers, payload, unescape};
+
+/// The names of the headers of events, made once.
+static EVENT: HeaderName = HeaderName::from_static(headers::EVENT);
+static TRANSACTION: HeaderName = HeaderName::from_static(headers::TRANSACTION);
+static RECORDED: HeaderName = HeaderName::from_static(headers::RECORDED);
+static KEY: HeaderName = HeaderName::from_static(headers::KEY);
+static TRACEPARENT: HeaderName = HeaderName::from_static(headers::TRACEPARENT);
 
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 const EXPECTED_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
@@ -110,8 +117,8 @@ impl Builder<'_> {
         let (schema, table) = (event.schema().unwrap_or_default(), event.table());
         let subject = EventSubject::new(self.slice, schema, table, event.operation());
         let subject = subject.with(self.prefix);
-        describe(&mut headers, identity, hash);
         let limit = self.session.max_payload(&headers);
+        describe(&mut headers, identity, hash);
         match payload::event(event) {
             Ok(json) if json.len() <= limit => {
                 self.built.events += 1;
@@ -158,17 +165,17 @@ fn describe(headers: &mut HeaderMap, identity: &Identity, hash: i32) {
         recorded_us,
         ..
     } = identity;
-    headers.insert(headers::EVENT, id.to_string());
+    headers.insert(EVENT.clone(), id.to_string());
     if let Some(xid) = xid {
-        headers.insert(headers::TRANSACTION, xid.to_string());
+        headers.insert(TRANSACTION.clone(), xid.to_string());
     }
-    headers.insert(headers::RECORDED, recorded_us.to_string());
-    headers.insert(headers::KEY, format!("{:08x}", hash.cast_unsigned()));
+    headers.insert(RECORDED.clone(), recorded_us.to_string());
+    headers.insert(KEY.clone(), format!("{:08x}", hash.cast_unsigned()));
     // The ids of a trace context are not zero.
     let trace = u128::from(xid.unwrap_or(0)) << 64 | u128::from(id.cast_unsigned() >> 63) | 1;
     let span = id.cast_unsigned().max(1);
     headers.insert(
-        headers::TRACEPARENT,
+        TRACEPARENT.clone(),
         format!("00-{trace:032x}-{span:016x}-00"),
     );
 }

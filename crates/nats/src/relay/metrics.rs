@@ -35,11 +35,6 @@ impl Metrics {
         }
     }
 
-    /// Returns the name of the group.
-    pub(super) fn group(&self) -> Arc<str> {
-        Arc::clone(&self.group)
-    }
-
     pub(super) fn batch(&self, count: &AtomicU64, result: &'static str) {
         count.fetch_add(1, Ordering::Relaxed);
         let group = self.group.to_string();

@@ -27,10 +27,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pgherald_actors::Herald;
+use pgherald_actors::actix::Addr;
 use pgherald_core::__private::host::group::relay;
 use pgherald_core::group::{Consumer, ConsumerHandle, ConsumerReport};
-use pgherald_core::{ConnectConfig, Health, Result};
-use tokio::sync::watch;
+use pgherald_core::{ConnectConfig, Error, Event, Health, Result};
+use tokio::sync::{oneshot, watch};
 
 pub use self::actor::RelayActor;
 use self::destination::JetStream;
@@ -76,6 +78,7 @@ struct Shared {
     connector: Arc<Connector>,
     slices: Arc<Slices>,
     metrics: Arc<Metrics>,
+    health: watch::Receiver<Health>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -97,23 +100,78 @@ impl Relay {
         nats.check()?;
         let options = options.checked()?;
         let group = options.group.clone();
-        let shared = Shared {
-            metrics: Arc::new(Metrics::new(group.group())),
-            slices: Arc::default(),
-            connector: Arc::new(Connector::new(nats, options)),
-        };
+        let metrics = Arc::new(Metrics::new(group.group()));
+        let connector = Arc::new(Connector::new(nats, options));
+        let slices = Arc::<Slices>::default();
         let destination = JetStream {
-            connector: Arc::clone(&shared.connector),
-            metrics: Arc::clone(&shared.metrics),
-            slices: Arc::clone(&shared.slices),
+            connector: Arc::clone(&connector),
+            metrics: Arc::clone(&metrics),
+            slices: Arc::clone(&slices),
         };
         let (consumer_handle, consumer) = relay(database, group, destination)?;
+        let shared = Shared {
+            health: consumer_handle.health(),
+            connector: Arc::clone(&connector),
+            slices,
+            metrics: Arc::clone(&metrics),
+        };
         let handle = RelayHandle {
             consumer: consumer_handle,
-            connector: Arc::clone(&shared.connector),
-            metrics: Arc::clone(&shared.metrics),
+            connector,
+            metrics,
         };
         Ok((handle, Self { consumer, shared }))
+    }
+
+    /// Starts a relay beside the handlers of a herald, which must watch tables in outbox mode. The relay requires the tables that its
+    /// [filter](RelayOptions::filter) matches, and shares the connections of the herald's durable handlers. The herald's shutdown
+    /// drains it.
+    ///
+    /// When this returns, the relay is live, so the stream receives each event that is committed from then on.
+    ///
+    /// ```no_run
+    /// use pgherald_actors::Herald;
+    /// use pgherald_core::TableName;
+    /// use pgherald_core::trigger::TriggerSpec;
+    /// use pgherald_nats::{NatsConfig, Relay, RelayOptions, StreamOptions};
+    ///
+    /// # async fn example() -> pgherald_core::Result<()> {
+    /// let users = TableName::new("public", "users")?;
+    /// let herald = Herald::builder("postgresql://app@localhost/shop".parse()?)
+    ///     .watch_with(TriggerSpec::new(users).outbox())
+    ///     .install_triggers()
+    ///     .start()
+    ///     .await?;
+    /// let nats = NatsConfig::new("nats://localhost")?;
+    /// let options = RelayOptions::new("fleet", "CHANGES").create(StreamOptions::new());
+    /// let (handle, _) = Relay::start(&herald, nats, options).await?;
+    /// println!("{:?}", handle.report());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If an option is out of its range. If no table in outbox mode that the filter matches is watched. If the relay is not live
+    /// [in time](pgherald_actors::HeraldBuilder::live_within): the error has the cause, and the relay is stopped. If the herald was
+    /// shut down.
+    pub async fn start(
+        herald: &Herald,
+        nats: NatsConfig,
+        mut options: RelayOptions,
+    ) -> Result<(RelayHandle, Addr<RelayActor>)> {
+        let group = options.group.clone();
+        let (sender, receiver) = oneshot::channel();
+        let make = move |database, group| {
+            options.group = group;
+            let (handle, relay) = Self::new(database, nats, options)?;
+            let health = handle.health();
+            // The other end waits for it.
+            let _ = sender.send(handle.clone());
+            Ok((RelayActor::new(handle, relay), health))
+        };
+        let relay = herald.start_consumer::<Event, _>(group, make).await?;
+        let handle = receiver.await.map_err(|_| Error::shut_down())?;
+        Ok((handle, relay))
     }
 
     /// Connects to NATS, and verifies the server and the stream, which is created if the options say so. A running relay retries
@@ -132,8 +190,7 @@ impl Relay {
     /// # Errors
     /// As for [`verify`](Self::verify).
     pub async fn check(&self) -> Result<Option<StreamStatus>> {
-        let group = self.shared.metrics.group();
-        status::look(&self.shared.connector, group).await
+        status::look(&self.shared.connector).await
     }
 
     /// Returns where the relay stores events, in the words of [`GroupStatus::destination`](pgherald_core::group::GroupStatus::destination).
@@ -150,8 +207,9 @@ impl Relay {
             connector,
             slices,
             metrics,
+            health,
         } = shared;
-        let heartbeats = heartbeats::send(connector, slices, metrics);
+        let heartbeats = heartbeats::send(connector, slices, metrics, health);
         tokio::select! {
             () = consumer.run() => {}
             () = heartbeats => {}
@@ -219,7 +277,7 @@ impl RelayHandle {
     /// # Errors
     /// As for [`Relay::verify`].
     pub async fn stream(&self) -> Result<Option<StreamStatus>> {
-        status::look(&self.connector, self.metrics.group()).await
+        status::look(&self.connector).await
     }
 
     /// Stops the relay, and returns its report when it has ended. Batches that were sent are waited for, until `deadline`.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{Context, ContextBuilder};
@@ -12,12 +11,13 @@ use pgherald_core::Result;
 use tokio::sync::Mutex;
 
 use super::options::RelayOptions;
+use super::status::StreamStatus;
 use super::stream;
 use crate::config::NatsConfig;
 
 /// The first version with atomic batches.
 const OLDEST: (u64, u64) = (2, 12);
-/// What the headers of a message take at most, in bytes, apart from the cursor.
+/// What the headers of an event and of its place in a batch take at most, in bytes.
 const HEADERS: usize = 1_024;
 
 pub(super) struct Connector {
@@ -41,7 +41,7 @@ pub(super) struct Opened {
     pub(super) incarnation: Arc<str>,
     /// The greatest sequence that a message has ever had.
     pub(super) sequence: u64,
-    pub(super) max_age: Option<Duration>,
+    pub(super) status: StreamStatus,
 }
 
 impl fmt::Debug for Connector {
@@ -88,18 +88,17 @@ impl Connector {
         if let Some(session) = &mut *self.session.lock().await {
             session.max_message = limit;
         }
-        let max_age = info.config.max_age;
         Ok(Opened {
             stream,
             incarnation: incarnation(&info),
             sequence: info.state.last_sequence,
-            max_age: (!max_age.is_zero()).then_some(max_age),
+            status: StreamStatus::new(&info, &self.options),
         })
     }
 }
 
 impl Session {
-    /// The most bytes of a payload next to these headers.
+    /// The most bytes of the payload of an event that has these headers beside its own.
     pub(super) fn max_payload(&self, headers: &HeaderMap) -> usize {
         let of_headers: usize = headers
             .iter()

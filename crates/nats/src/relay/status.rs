@@ -1,14 +1,16 @@
 //! Looks at the stream of a relay, and how much of its limits is in use. Changes nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{DiscardPolicy, Info};
+use pgherald_core::__private::host::group::nearly_full;
 use pgherald_core::Result;
 
+use super::destination;
+use super::options::RelayOptions;
 use super::session::Connector;
 use super::stream;
-use crate::telemetry::{RELAY_STREAM_MAX_AGE_SECONDS, RELAY_STREAM_USAGE};
+use crate::telemetry::RELAY_STREAM_USAGE;
 
 /// The stream of a relay and its limits, as the server reported them.
 #[derive(Clone, Debug)]
@@ -28,11 +30,12 @@ pub struct StreamStatus {
     pub refuses_new: bool,
     /// The servers that store the stream.
     pub replicas: usize,
-    group: Arc<str>,
+    group: String,
+    destination: String,
 }
 
 impl StreamStatus {
-    fn new(info: &Info, group: Arc<str>) -> Self {
+    pub(super) fn new(info: &Info, options: &RelayOptions) -> Self {
         let limit = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
         let config = &info.config;
         Self {
@@ -43,7 +46,8 @@ impl StreamStatus {
             max_age: (!config.max_age.is_zero()).then_some(config.max_age),
             refuses_new: config.discard == DiscardPolicy::New,
             replicas: config.num_replicas,
-            group,
+            group: options.group.group().to_owned(),
+            destination: destination::name(options),
         }
     }
 
@@ -58,25 +62,31 @@ impl StreamStatus {
         share(self.messages, self.max_messages).max(share(self.bytes, self.max_bytes))
     }
 
+    /// Describes the stream if it is nearly full and refuses new messages then: at least 0.8 of its limits are in use.
+    #[must_use]
+    pub fn nearly_full(&self) -> Option<String> {
+        nearly_full(&self.destination, self.usage_until_refusal())
+    }
+
+    /// Returns the share of the limits that is in use, if a full stream refuses new messages.
+    pub(super) fn usage_until_refusal(&self) -> Option<f64> {
+        self.refuses_new.then(|| self.usage())
+    }
+
     /// Records the [metrics](crate::telemetry) of the stream. Call it at intervals, as for
     /// [`GroupStatus::record`](pgherald_core::group::GroupStatus::record).
     pub fn record(&self) {
         let discard = if self.refuses_new { "new" } else { "old" };
-        let group = || self.group.to_string();
-        metrics::gauge!(RELAY_STREAM_USAGE, "group" => group(), "discard" => discard)
+        metrics::gauge!(RELAY_STREAM_USAGE, "group" => self.group.clone(), "discard" => discard)
             .set(self.usage());
-        let max_age = self
-            .max_age
-            .map_or(f64::INFINITY, |max_age| max_age.as_secs_f64());
-        metrics::gauge!(RELAY_STREAM_MAX_AGE_SECONDS, "group" => group()).set(max_age);
     }
 }
 
 /// Looks at the stream, after verifying server and stream. Returns `None` if the stream does not exist and can be created.
-pub(super) async fn look(connector: &Connector, group: Arc<str>) -> Result<Option<StreamStatus>> {
+pub(super) async fn look(connector: &Connector) -> Result<Option<StreamStatus>> {
     let session = connector.session().await?;
     let info = stream::look(&session.context, &connector.options).await?;
-    Ok(info.map(|info| StreamStatus::new(&info, group)))
+    Ok(info.map(|info| StreamStatus::new(&info, &connector.options)))
 }
 
 #[cfg(test)]
@@ -94,6 +104,7 @@ mod tests {
             refuses_new: true,
             replicas: 1,
             group: "fleet".into(),
+            destination: "stream A".into(),
         };
         let near = |share: f64, expected: f64| (share - expected).abs() < 1e-9;
         assert!(near(status(None, None).usage(), 0.0));

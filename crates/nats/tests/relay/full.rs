@@ -40,6 +40,7 @@ async fn full_stream_stops_the_relay_until_it_has_room() {
             status = Group::new(&scene.client, "fleet").status().await.unwrap();
         }
         assert!(status.destination.unwrap().contains("CHANGES"));
+        assert!(status.destination_usage.is_some());
         let mut stream = scene.stream().await;
         let mut config = stream.info().await.unwrap().config.clone();
         config.max_messages = -1;

@@ -14,9 +14,11 @@
 
 mod bad_input;
 mod basics;
+
 mod exactly_once;
 mod fencing;
 mod full;
+mod herald;
 mod lost;
 mod process;
 mod restored;

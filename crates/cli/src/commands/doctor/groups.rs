@@ -1,7 +1,7 @@
 //! Checks the groups: whether their consumers run, keep up, and succeed.
 
 use pgherald_core::__private::host;
-use pgherald_core::__private::host::group::{Problem, problems};
+use pgherald_core::__private::host::group::{Problem, nearly_full, problems};
 use pgherald_core::__private::host::trigger::Requirement;
 use pgherald_core::group::{Group, GroupStatus};
 use pgherald_core::trigger::{Drift, DriftKind};
@@ -128,6 +128,12 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
             let fix = "correct the cause that the error names: the relay continues by itself; pgherald relay with its options and \
                        --dry-run verifies server and stream";
             (text, fix.to_owned())
+        }
+        Problem::NearlyFull => {
+            let fix = "raise the limits of the stream: nats stream edit; or delete messages that no reader needs: nats stream purge";
+            let destination = group.destination.as_deref().unwrap_or("its destination");
+            let text = nearly_full(destination, group.destination_usage);
+            (text.unwrap_or_default(), fix.to_owned())
         }
         Problem::Failing => {
             let fix = format!(

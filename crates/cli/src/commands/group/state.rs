@@ -47,6 +47,8 @@ pub(in crate::commands) struct GroupState {
     pub(in crate::commands) destination: Option<String>,
     /// For a relay: why it stores nothing at present.
     pub(in crate::commands) destination_error: Option<String>,
+    /// For a relay whose destination refuses events when it is full: the share of the limits that is in use.
+    pub(in crate::commands) destination_usage: Option<f64>,
     pub(in crate::commands) nodes: Vec<Node>,
 }
 
@@ -105,6 +107,7 @@ pub(in crate::commands) async fn groups(client: &Client) -> Result<Vec<GroupStat
             last_error: status.last_error,
             destination: status.destination,
             destination_error: status.destination_error,
+            destination_usage: status.destination_usage,
             nodes: Vec::new(),
             group: status.name,
         };

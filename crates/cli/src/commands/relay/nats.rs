@@ -89,10 +89,8 @@ fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
 /// Returns the failure for an error of NATS or of the relay's options. Its hint names options of the command.
 pub(super) fn refused(error: Error) -> Failure {
     let message = error.to_string();
-    // The client reports an untrusted certificate as a connection that failed.
-    let is_tls = error.kind() == ErrorKind::Tls || error.chain().contains("certificate");
     let hint = match error.kind() {
-        _ if is_tls => {
+        ErrorKind::Tls => {
             "trust the server's certificate with --tls-ca FILE; if the server asks for one, present --tls-cert FILE and --tls-key FILE"
         }
         ErrorKind::Authentication => {

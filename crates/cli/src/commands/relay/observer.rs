@@ -1,14 +1,12 @@
-//! Looks at the stream and, if metrics are served, at the groups, at intervals. Warns before a limit of the stream is reached.
+//! Looks at the stream and, if metrics are served, at the groups, at intervals. Warns before the stream is full.
 
 use std::time::Duration;
 
 use pgherald_core::group::{Group, GroupStatus};
 use pgherald_core::{ConnectConfig, outbox};
-use pgherald_nats::RelayHandle;
+use pgherald_nats::{RelayHandle, StreamStatus};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::group;
-use super::plan::limits_ahead;
 use crate::arguments::Relay;
 use crate::failure::Failure;
 
@@ -17,11 +15,9 @@ const INTERVAL: Duration = Duration::from_secs(15);
 pub(super) struct Observer {
     database: ConnectConfig,
     handle: RelayHandle,
-    stream: String,
-    group: String,
     has_metrics: bool,
-    /// The warnings of the last look, which are not repeated.
-    warned: usize,
+    /// Whether the stream was nearly full at the last look. The warning is not repeated.
+    has_warned: bool,
 }
 
 impl Observer {
@@ -29,10 +25,8 @@ impl Observer {
         Self {
             database,
             handle,
-            stream: arguments.stream.clone(),
-            group: group(arguments),
             has_metrics: arguments.metrics.is_some(),
-            warned: 0,
+            has_warned: false,
         }
     }
 
@@ -54,37 +48,23 @@ impl Observer {
 
     async fn look(&mut self) -> pgherald_core::Result<()> {
         let stream = self.handle.stream().await?;
-        let max_age = stream.as_ref().and_then(|stream| stream.max_age);
-        // The lag matters only for these.
-        let lag = match self.has_metrics || max_age.is_some() {
-            true => self.lag().await?,
-            false => 0.0,
-        };
-        let Some(stream) = stream else {
+        let warning = stream.as_ref().and_then(StreamStatus::nearly_full);
+        if let Some(warning) = &warning
+            && !self.has_warned
+        {
+            tracing::warn!("{warning}");
+        }
+        self.has_warned = warning.is_some();
+        if !self.has_metrics {
             return Ok(());
-        };
-        if self.has_metrics {
+        }
+        if let Some(stream) = stream {
             stream.record();
         }
-        let warnings = limits_ahead(&self.stream, &stream, lag);
-        if warnings.len() > self.warned {
-            for warning in &warnings {
-                tracing::warn!("{warning}");
-            }
-        }
-        self.warned = warnings.len();
-        Ok(())
-    }
-
-    /// Returns the lag of the relay's group in seconds. Records the status of all groups and of the outbox, if metrics are served.
-    async fn lag(&self) -> pgherald_core::Result<f64> {
         let client = self.database.client().await?;
         let groups = Group::all(&client).await?;
-        if self.has_metrics {
-            groups.iter().for_each(GroupStatus::record);
-            outbox::status(&client).await?.record();
-        }
-        let ours = groups.into_iter().find(|group| group.name == self.group);
-        Ok(ours.map_or(0.0, |group| group.lag.as_secs_f64()))
+        groups.iter().for_each(GroupStatus::record);
+        outbox::status(&client).await?.record();
+        Ok(())
     }
 }

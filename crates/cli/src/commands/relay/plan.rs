@@ -16,9 +16,6 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::words;
 
-/// The share of the limits from which on a stream that refuses events when it is full is about to be full.
-const NEARLY_FULL: f64 = 0.8;
-
 #[derive(Debug, Serialize)]
 pub(super) struct Plan {
     servers: String,
@@ -60,13 +57,8 @@ impl Plan {
             check_group(status, arguments, relay)?;
         }
         let stream = relay.check().await.map_err(nats::refused)?;
-        let mut warnings = Vec::new();
-        if let Some(stream) = &stream {
-            let lag = status
-                .as_ref()
-                .map_or(0.0, |status| status.lag.as_secs_f64());
-            warnings = limits_ahead(&arguments.stream, stream, lag);
-        }
+        let nearly_full = stream.as_ref().and_then(StreamStatus::nearly_full);
+        let mut warnings: Vec<String> = nearly_full.into_iter().collect();
         if status.as_ref().is_some_and(|status| status.is_paused) {
             let resume = format!("pgherald group resume {}", words::last(&name));
             warnings.push(format!(
@@ -209,28 +201,4 @@ fn check_group(
         }
         _ => Ok(()),
     }
-}
-
-/// Returns what is about to stop the relay, or its readers, because of the limits of the stream. `lag` is in seconds.
-pub(super) fn limits_ahead(name: &str, stream: &StreamStatus, lag: f64) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let usage = stream.usage();
-    if stream.refuses_new && usage >= NEARLY_FULL {
-        warnings.push(format!(
-            "stream {name} has {:.0} % of its limits in use, and refuses events when it is full: raise its limits (nats stream edit \
-             {name}), or delete messages",
-            usage * 100.0
-        ));
-    }
-    if let Some(age) = stream.max_age
-        && lag > age.as_secs_f64()
-    {
-        warnings.push(format!(
-            "stream {name} deletes messages after {}, and the relay is {} behind: programs that read the stream may find it empty; \
-             raise its max_age",
-            words::duration(age.as_secs_f64()),
-            words::duration(lag)
-        ));
-    }
-    warnings
 }

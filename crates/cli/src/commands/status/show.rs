@@ -165,11 +165,13 @@ pub(in crate::commands) fn relays(output: &Output, groups: &[GroupState]) -> Opt
         let Some(destination) = &group.destination else {
             continue;
         };
+        let usage = group.destination_usage;
         let mut row = cells(&[
             group.group.clone(),
             destination.clone(),
             words::lag(group.lag_events, group.lag_is_estimate),
             words::duration(group.lag_seconds),
+            usage.map_or_else(|| "-".to_owned(), |usage| format!("{:.0} %", usage * 100.0)),
         ]);
         row.push(match &group.destination_error {
             None => output.toned(Tone::Good, "-"),
@@ -177,7 +179,7 @@ pub(in crate::commands) fn relays(output: &Output, groups: &[GroupState]) -> Opt
         });
         rows.push(row);
     }
-    let headings = ["GROUP", "DESTINATION", "LAG", "OLDEST", "PROBLEM"];
+    let headings = ["GROUP", "DESTINATION", "LAG", "OLDEST", "USED", "PROBLEM"];
     (!rows.is_empty()).then(|| Part::table("Relays", &headings, rows))
 }
 

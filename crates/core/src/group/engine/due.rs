@@ -27,7 +27,7 @@ impl<W: Work> Engine<W> {
         if !requests.is_ticking()
             && let Some(mut state) = self.membership.due_tick(now, &ledger.slices)
         {
-            state.problem = self.attempts.problem();
+            state.destination = self.attempts.destination();
             self.acknowledger.tick_began(requests.settling());
             requests.tick(state);
             if !requests.is_trimming() && self.membership.is_trim_due(now) {

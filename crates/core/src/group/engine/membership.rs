@@ -167,7 +167,7 @@ impl Membership {
             owned: slices.epochs().collect(),
             expired: self.leases.expired(now),
             revision: self.revision,
-            problem: None,
+            destination: None,
         })
     }
 

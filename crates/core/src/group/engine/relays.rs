@@ -23,6 +23,7 @@ mod slice;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -41,7 +42,7 @@ use super::outcomes::Outcomes;
 use super::work::Work;
 use crate::error::{Error, Result};
 use crate::group::connections::Link;
-use crate::group::destination::{Destination, Known, Mark, Outcome};
+use crate::group::destination::{Condition, Destination, Known, Mark, Outcome};
 use crate::group::handle::Shared;
 use crate::group::job::{self, Job, Origin};
 use crate::group::opening::{Opened, open};
@@ -62,6 +63,8 @@ pub(in crate::group) struct Relays<D> {
     /// The connections, while they are open.
     link: Option<(Arc<Link>, History)>,
     slices: BTreeMap<i32, Relay>,
+    /// The slice whose batch was sent last.
+    last_begun: i32,
     running: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
     /// Bytes of the jobs that are not finished.
     bytes: Bytes,
@@ -82,6 +85,7 @@ impl<D: Destination> Relays<D> {
             destination: Rc::new(destination),
             link: None,
             slices: BTreeMap::new(),
+            last_begun: 0,
             running: FuturesUnordered::new(),
             bytes: Bytes::default(),
             problem: None,
@@ -142,21 +146,30 @@ impl<D: Destination> Relays<D> {
         };
         let history = history.to_text();
         let group = (Arc::clone(&self.options.group), ledger.slices.of());
-        let storing = self
-            .slices
-            .values()
-            .filter(|relay| relay.state == State::Storing);
-        let mut storing = storing.count();
-        let max_batch = self.destination.max_batch();
-        for (&slice, relay) in &mut self.slices {
-            if let State::Waiting(at) = relay.state
-                && at <= now
-            {
-                relay.state = State::Idle;
+        let mut storing = 0;
+        for relay in self.slices.values_mut() {
+            match relay.state {
+                State::Storing => storing += 1,
+                State::Waiting(until) if until <= now => relay.state = State::Idle,
+                _ => {}
             }
-            let may_begin =
-                relay.state == State::Idle && ledger.slices.may_begin(slice, relay.epoch);
-            if !may_begin || storing >= self.options.concurrency {
+        }
+        let max_batch = self.destination.max_batch();
+        // In turn: so a slice that has waited longest has the largest batch, and none waits for ever.
+        let after = (Bound::Excluded(self.last_begun), Bound::Unbounded);
+        let turn = self
+            .slices
+            .range(after)
+            .chain(self.slices.range(..=self.last_begun));
+        let turn: Vec<i32> = turn.map(|(slice, _)| *slice).collect();
+        for slice in turn {
+            if storing >= self.options.concurrency {
+                break;
+            }
+            let Some(relay) = self.slices.get_mut(&slice) else {
+                continue;
+            };
+            if relay.state != State::Idle || !ledger.slices.may_begin(slice, relay.epoch) {
                 continue;
             }
             let (jobs, skipped) = relay.next_jobs(max_batch, ledger);
@@ -182,6 +195,7 @@ impl<D: Destination> Relays<D> {
             };
             let batch = relay.batch(slice, &jobs, announcement, mark);
             relay.state = State::Storing;
+            self.last_begun = slice;
             storing += 1;
             ledger.slices.begin(slice);
             let (epoch, began) = (relay.epoch, Instant::now());
@@ -444,12 +458,15 @@ impl<D: Destination> Work for Relays<D> {
     }
 
     fn are_impaired(&self) -> bool {
-        self.problem.is_some()
+        self.problem.is_some() || !self.watch.has_read
     }
 
-    fn problem(&self) -> Option<String> {
+    fn destination(&self) -> Option<Condition> {
         let storable = |error: &Error| error.chain().replace('\0', " ");
-        self.problem.as_ref().map(storable)
+        Some(Condition {
+            problem: self.problem.as_ref().map(storable),
+            usage: self.watch.usage,
+        })
     }
 
     fn alarm(&self, now: Instant) -> Option<Instant> {

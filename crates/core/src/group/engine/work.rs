@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::command::{Commands, Ledger};
 use super::outcomes::Outcomes;
+use crate::group::destination::Condition;
 use crate::group::job::Job;
 use crate::group::requests::Requests;
 use crate::group::runner::ExecutionMode;
@@ -56,8 +57,8 @@ pub(in crate::group) trait Work: 'static {
     /// Whether jobs cannot be handled at present, so that the node is not live although its lease was renewed.
     fn are_impaired(&self) -> bool;
 
-    /// Describes why nothing is stored at present, for operators.
-    fn problem(&self) -> Option<String> {
+    /// Describes the destination, for operators.
+    fn destination(&self) -> Option<Condition> {
         None
     }
 

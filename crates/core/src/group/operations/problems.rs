@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::GroupStatus;
+use crate::group::destination::nearly_full;
 
 /// From this lag on, a group counts as behind. Events that have failed for as long count as failing for long.
 const LAG: Duration = Duration::from_secs(5 * 60);
@@ -27,6 +28,8 @@ pub enum Problem {
     Full,
     /// A relay stores nothing, because its destination is full, out of reach, or refuses events.
     Destination,
+    /// The destination of a relay is nearly full, and will refuse events.
+    NearlyFull,
     /// Parked events have failed and wait for another attempt.
     Failing,
     /// Events are not retried any more.
@@ -44,6 +47,10 @@ pub fn problems(group: &GroupStatus) -> Vec<Problem> {
         (Problem::Unreadable, !group.unreadable_slices.is_empty()),
         (Problem::Full, group.full_nodes > 0),
         (Problem::Destination, group.destination_error.is_some()),
+        (
+            Problem::NearlyFull,
+            nearly_full("", group.destination_usage).is_some(),
+        ),
         (Problem::Failing, group.failing > 0),
         (Problem::DeadLetters, group.dead_letters > 0),
         // Without a consumer, or while the group is paused, lag is a consequence and not reported.
@@ -66,7 +73,11 @@ impl Problem {
             Self::NoConsumer => group.lag > LAG || fails_for_long,
             Self::Failing => group.failing >= MANY_FAILING || fails_for_long,
             Self::Full | Self::Destination => true,
-            Self::Paused | Self::Unreadable | Self::DeadLetters | Self::Behind => false,
+            Self::Paused
+            | Self::Unreadable
+            | Self::NearlyFull
+            | Self::DeadLetters
+            | Self::Behind => false,
         }
     }
 }

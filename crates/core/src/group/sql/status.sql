@@ -18,12 +18,13 @@ SELECT s.name, s.slices, s.is_paused, s.nodes, s.lag_events, s.lag_seconds, s.pa
     (
         SELECT g.destination FROM pgherald.consumer_group AS g WHERE g.name OPERATOR(pg_catalog.=) s.name
     ) AS destination,
-    (
-        SELECT pg_catalog.max(n.problem) FROM pgherald.consumer_node AS n
-        WHERE n.group_name OPERATOR(pg_catalog.=) s.name
-            AND n.lease_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp()
-    ) AS destination_error
+    d.problem AS destination_error, d.usage AS destination_usage
 FROM pgherald.consumer_group_status AS s
+LEFT JOIN (
+    SELECT n.group_name, pg_catalog.max(n.problem) AS problem, pg_catalog.max(n.usage) AS usage
+    FROM pgherald.consumer_node AS n WHERE n.lease_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp()
+    GROUP BY n.group_name
+) AS d ON d.group_name OPERATOR(pg_catalog.=) s.name
 LEFT JOIN (
     SELECT p.group_name,
         pg_catalog.count(*) FILTER (WHERE p.is_failing) AS failing,

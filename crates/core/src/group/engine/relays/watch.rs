@@ -32,6 +32,10 @@ pub(in crate::group) struct Expected {
 pub(super) struct Watch {
     requested_at: Option<Instant>,
     is_running: bool,
+    /// Whether the state was read. Before, nobody knows whether the destination can be used.
+    pub(super) has_read: bool,
+    /// As [`destination::State::usage`], when it was read last.
+    pub(super) usage: Option<f64>,
 }
 
 impl Watch {
@@ -57,7 +61,7 @@ impl<D: Destination> Relays<D> {
         });
         let expected: Vec<Expected> = expected.collect();
         self.watch.requested_at = Some(now);
-        if expected.is_empty() {
+        if expected.is_empty() && self.watch.has_read {
             return;
         }
         self.watch.is_running = true;
@@ -79,6 +83,11 @@ impl<D: Destination> Relays<D> {
             Ok(state) => state,
             Err(error) => return self.fail(error, commands),
         };
+        self.watch.usage = state.usage;
+        if !std::mem::replace(&mut self.watch.has_read, true) {
+            // The node becomes live with the next renewal of its lease.
+            commands.push(Command::TickNow);
+        }
         if self.slices.values().all(|relay| relay.failures == 0) {
             self.problem = None;
         }
