@@ -7,11 +7,20 @@ use pgherald_testkit::nats::NatsServer;
 
 use crate::support::{STREAM, nats};
 
-/// What a relay to this server says.
-async fn refusal(config: NatsConfig, options: RelayOptions) -> pgherald_core::Error {
+async fn verify(config: NatsConfig, options: RelayOptions) -> pgherald_core::Result<()> {
     let database = "postgresql://nobody@127.0.0.1:1/none".parse().unwrap();
     let (_handle, relay) = Relay::new(database, config, options).unwrap();
-    relay.verify().await.unwrap_err()
+    relay.verify().await
+}
+
+/// What a relay to this server says.
+pub(crate) async fn refusal(config: NatsConfig, options: RelayOptions) -> pgherald_core::Error {
+    verify(config, options).await.unwrap_err()
+}
+
+/// Verifies that a relay can use this server.
+pub(crate) async fn accepted(config: NatsConfig, options: RelayOptions) {
+    verify(config, options).await.unwrap();
 }
 
 fn options() -> RelayOptions {
@@ -41,13 +50,7 @@ async fn wrong_credentials_are_refused_by_name() {
         error.to_string().contains("/nowhere/relay.creds"),
         "{error}"
     );
-    let (_handle, relay) = Relay::new(
-        "postgresql://nobody@127.0.0.1:1/none".parse().unwrap(),
-        nats(&url).token("right-token"),
-        options(),
-    )
-    .unwrap();
-    relay.verify().await.unwrap();
+    accepted(nats(&url).token("right-token"), options()).await;
 }
 
 #[tokio::test]
@@ -127,9 +130,7 @@ async fn stream_that_keeps_only_some_messages_of_a_subject_is_refused() {
         ..config
     };
     context.update_stream(config).await.unwrap();
-    let database = "postgresql://nobody@127.0.0.1:1/none".parse().unwrap();
-    let (_handle, relay) = Relay::new(database, nats(&server.url()), options()).unwrap();
-    relay.verify().await.unwrap();
+    accepted(nats(&server.url()), options()).await;
 }
 
 #[tokio::test]
