@@ -13,12 +13,16 @@
     reason = "benchmarks may panic"
 )]
 
+#[path = "support/bare_nats.rs"]
+mod bare_nats;
 mod support;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
+use futures_util::StreamExt as _;
 use pgherald::group::{Consumer, Group};
 use pgherald::nats::{NatsConfig, NatsSource, Relay, RelayOptions, StreamOptions};
 use pgherald::trigger::{self, TriggerSpec};
@@ -106,9 +110,13 @@ impl Database {
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
         let began = Instant::now();
+        // The status counts what is not acknowledged, so it would be expensive before.
+        while handled() < events as u64 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         loop {
             let status = Group::new(&self.client, group).status().await;
-            if handled() >= events as u64 && status.is_ok_and(|status| status.lag_events == 0) {
+            if status.is_ok_and(|status| status.lag_events == 0) {
                 return events as f64 / began.elapsed().as_secs_f64();
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -147,16 +155,23 @@ async fn by_handler(database: &Database, events: usize) -> Work {
     (rate, thread.join().unwrap() * 1e6 / events as f64)
 }
 
-async fn by_relay(database: &Database, nats: &NatsConfig, events: usize, turn: usize) -> Work {
-    let (config, server) = (database.config(), nats.clone());
+async fn by_relay(
+    database: &Database,
+    server: &NatsServer,
+    events: usize,
+    turn: usize,
+) -> (Work, f64) {
+    let nats = NatsConfig::new(&server.url()).unwrap();
+    let (config, servers) = (database.config(), nats.clone());
     // Each turn has a stream of its own: a position in an older one would say that everything is stored.
     let stream = format!("TURN{turn}");
     let options = RelayOptions::new("relay", &stream)
         .prefix(stream.parse().unwrap())
         .create(StreamOptions::new())
+        .concurrency(number("CC", 8))
         .from_beginning();
     let (handle, thread) = spawn(move || {
-        let (handle, relay) = Relay::new(config, server, options).unwrap();
+        let (handle, relay) = Relay::new(config, servers, options).unwrap();
         (handle, relay.run())
     });
     let rate = database
@@ -166,21 +181,59 @@ async fn by_relay(database: &Database, nats: &NatsConfig, events: usize, turn: u
     assert_eq!(report.events, events as u64, "{report:?}");
     database.delete("relay").await;
     let context = async_nats::jetstream::new(nats.connect().await.unwrap());
-    context.delete_stream(&stream).await.unwrap();
-    (rate, thread.join().unwrap() * 1e6 / events as f64)
+    let limit = by_bare_loop(server.port(), &context, &stream).await;
+    let work = (rate, thread.join().unwrap() * 1e6 / events as f64);
+    println!(
+        "batches of {:.0} events",
+        report.events as f64 / report.batches as f64
+    );
+    (work, limit)
 }
 
-async fn throughput(server: &Postgres, nats: &NatsConfig) {
+/// Returns how many of the stream's messages per second the server stores in another stream, if they come ready from a bare socket.
+async fn by_bare_loop(port: u16, context: &jetstream::Context, stream: &str) -> f64 {
+    let found = context.get_stream(stream).await.unwrap();
+    let last = found.cached_info().state.last_sequence;
+    let config = found.cached_info().config.clone();
+    let consumer = found
+        .create_consumer(jetstream::consumer::pull::OrderedConfig::default())
+        .await
+        .unwrap();
+    let mut read = consumer.messages().await.unwrap();
+    let mut messages = Vec::new();
+    while let Some(message) = read.next().await {
+        let message = message.unwrap();
+        let sequence = message.info().unwrap().stream_sequence;
+        messages.push(bare_nats::Message {
+            subject: message.subject.to_string(),
+            headers: message.headers.clone().unwrap_or_default(),
+            payload: message.payload.to_vec(),
+        });
+        if sequence == last {
+            break;
+        }
+    }
+    context.delete_stream(stream).await.unwrap();
+    context.create_stream(config).await.unwrap();
+    let rate = tokio::task::spawn_blocking(move || bare_nats::rate(port, &messages));
+    let rate = rate.await.unwrap();
+    context.delete_stream(stream).await.unwrap();
+    rate
+}
+
+async fn throughput(server: &Postgres, nats: &NatsServer) {
     let (events, turns) = (
         number("PGHERALD_BACKLOG", 300_000),
         number("PGHERALD_TURNS", 3),
     );
     let database = Database::create(server).await;
     database.record(events).await;
-    let (mut handler, mut relay) = (Vec::new(), Vec::new());
+    let (mut handler, mut relay, mut limits) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..turns {
         handler.push(by_handler(&database, events).await);
-        relay.push(by_relay(&database, nats, events, turn).await);
+        let (work, limit) = by_relay(&database, nats, events, turn).await;
+        relay.push(work);
+        limits.push(limit);
     }
     let medians = |work: Vec<Work>| {
         let (rates, times): (Vec<_>, Vec<_>) = work.into_iter().unzip();
@@ -193,6 +246,12 @@ async fn throughput(server: &Postgres, nats: &NatsConfig) {
     );
     println!(
         "relay:                     {relay:.0} events/s, {relay_cpu:.2} µs of processor time for each"
+    );
+    let limit = median(limits);
+    println!("batches of 1,000 from a bare socket: {limit:.0} events/s");
+    println!(
+        "relay, relative to the bare socket: {:.2} of its events/s",
+        relay / limit
     );
     println!(
         "relay, relative to the handler: {:.2} of its events/s, {:.2} times its processor time",
@@ -290,6 +349,6 @@ async fn main() {
         .unwrap();
     let nats_server = NatsServer::start().await.unwrap();
     let nats = NatsConfig::new(&nats_server.url()).unwrap();
-    throughput(&server, &nats).await;
+    throughput(&server, &nats_server).await;
     latency(&server, &nats).await;
 }
