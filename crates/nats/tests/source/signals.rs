@@ -12,11 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::fake::{FakeRelay, PATIENT, STREAM, source};
-use crate::support::DEADLINE;
-
-pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.unwrap()
-}
+use crate::support::{DEADLINE, soon};
 
 pub(crate) async fn word(source: &mut NatsSource) -> String {
     match soon(source.next()).await {
