@@ -70,12 +70,6 @@ pub(crate) async fn live(source: &mut NatsSource, relay: &FakeRelay) -> String {
 
 /// Like [`live`], or until it emits something else.
 pub(crate) async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &str) -> String {
-    let beats = async {
-        loop {
-            relay.beat().await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
     let words = async {
         let mut words = Vec::new();
         while words
@@ -86,10 +80,7 @@ pub(crate) async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &
         }
         words.join(" ")
     };
-    tokio::select! {
-        () = beats => unreachable!(),
-        words = soon(words) => words,
-    }
+    relay.beating(words).await
 }
 
 #[tokio::test]
