@@ -18,8 +18,13 @@ pub(crate) fn check() -> CoherenceCheck {
 
 /// A check that `PGHERALD_FAULTS`, `PGHERALD_READS` and `PGHERALD_SECONDS` may prolong.
 pub(crate) fn prolonged(check: CoherenceCheck) -> CoherenceCheck {
+    sized(check, 12)
+}
+
+/// Like [`prolonged`], with another number of faults unless `PGHERALD_FAULTS` sets it.
+pub(crate) fn sized(check: CoherenceCheck, faults: u64) -> CoherenceCheck {
     check
-        .faults(number("PGHERALD_FAULTS").unwrap_or(12))
+        .faults(number("PGHERALD_FAULTS").unwrap_or(faults))
         .reads(number("PGHERALD_READS").unwrap_or(10_000))
         .duration(Duration::from_secs(number("PGHERALD_SECONDS").unwrap_or(0)))
 }

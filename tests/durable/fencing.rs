@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 
 use crate::held_up::{Gates, of_row, start};
 use crate::support::{Log, Scene, connect, drained, local, options, report};
-use crate::workers::{Kind, Worker, effects};
+use crate::workers::{self, Kind, effects, processor_time};
 
 const ROWS: i32 = 60;
 
@@ -75,8 +75,8 @@ async fn run(kind: Kind, standstill: Standstill) {
         Standstill::Process => scene.url.clone(),
         Standstill::Network => proxy.url(&scene.url),
     };
-    let victim = Worker::start(&url, kind, 1);
-    let _other = Worker::start(&scene.url, kind, 2);
+    let victim = workers::start(&url, kind, 1);
+    let _other = workers::start(&scene.url, kind, 2);
     scene
         .becomes(
             "SELECT count(DISTINCT node) FROM pgherald.consumer_slice WHERE node IS NOT NULL",
@@ -105,7 +105,7 @@ async fn run(kind: Kind, standstill: Standstill) {
         crate::support::until("some work", || writes.get() >= done, String::new).await;
         tokio::time::sleep(Duration::from_micros(random.u64(..60_000))).await;
         match standstill {
-            Standstill::Process => victim.stop(),
+            Standstill::Process => victim.suspend(),
             Standstill::Network => proxy.stall(),
         }
         scene.becomes(nodes, 1).await;
@@ -117,7 +117,7 @@ async fn run(kind: Kind, standstill: Standstill) {
             )
             .await;
         match standstill {
-            Standstill::Process => victim.go_on(),
+            Standstill::Process => victim.resume(),
             Standstill::Network => proxy.resume(),
         }
         scene.becomes(nodes, 2).await;
@@ -191,7 +191,7 @@ async fn a_consumer_of_an_unresponsive_server_uses_no_processor_time() {
     let proxy = FaultProxy::start((server.host(), server.port()))
         .await
         .unwrap();
-    let worker = Worker::start(&proxy.url(&scene.url), Kind::Plain, 1);
+    let worker = workers::start(&proxy.url(&scene.url), Kind::Plain, 1);
     scene
         .becomes(
             "SELECT count(*) FROM pgherald.consumer_slice WHERE node IS NOT NULL",
@@ -199,10 +199,10 @@ async fn a_consumer_of_an_unresponsive_server_uses_no_processor_time() {
         )
         .await;
     proxy.stall();
-    let before = worker.cpu();
+    let before = processor_time(&worker);
     // Longer than its lease.
     tokio::time::sleep(Duration::from_millis(1_300)).await;
-    let used = worker.cpu() - before;
+    let used = processor_time(&worker) - before;
     assert!(used < Duration::from_millis(250), "{used:?}");
 }
 

@@ -30,6 +30,8 @@ mod meter;
 mod migrations;
 mod operations;
 mod parked;
+#[path = "../remote/process.rs"]
+mod process;
 mod requirements;
 mod restored;
 mod retention;

@@ -11,7 +11,7 @@ use pgherald_core::{Attempt, DurableOptions, Event, EventHandler, HandlerResult}
 use tokio_postgres::Transaction;
 
 use crate::support::{Log, Scene, all_well, drained, local, options, report, shown, until};
-use crate::workers::{Kind, Worker};
+use crate::workers::{self, Kind, processor_time};
 
 /// A duration that no test waits for.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
@@ -68,13 +68,13 @@ const OF_THE_FULLEST: &str = "SELECT coalesce(max(n), 0) FROM
 #[tokio::test]
 async fn slices_of_a_killed_process_are_taken_over_after_its_lease() {
     let scene = Scene::new().await;
-    let mut workers: Vec<Worker> = (0..3)
-        .map(|n| Worker::start(&scene.url, Kind::Plain, n))
+    let mut processes: Vec<_> = (0..3)
+        .map(|n| workers::start(&scene.url, Kind::Plain, n))
         .collect();
     let nodes = "SELECT count(DISTINCT node) FROM pgherald.consumer_slice";
     scene.becomes(nodes, 3).await;
     scene.becomes(OF_THE_FULLEST, 11).await;
-    workers.truncate(1);
+    processes.truncate(1);
     scene
         .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 200) AS n")
         .await;
@@ -218,13 +218,13 @@ async fn a_consumer_without_slices_uses_no_processor_time() {
             all_well(),
         );
         have(&[&first], &[1]).await;
-        let worker = Worker::start(&scene.url, Kind::Plain, 1);
+        let worker = workers::start(&scene.url, Kind::Plain, 1);
         scene
             .becomes("SELECT count(*) FROM pgherald.consumer_node", 2)
             .await;
-        let (before, window) = (worker.cpu(), Duration::from_millis(800));
+        let (before, window) = (processor_time(&worker), Duration::from_millis(800));
         tokio::time::sleep(window).await;
-        let used = worker.cpu() - before;
+        let used = processor_time(&worker) - before;
         assert!(used < window / 4, "{used:?}");
     })
     .await;

@@ -1,16 +1,15 @@
-//! Workers that run in processes of their own, which tests can stop and kill.
+//! Workers that run in processes of their own, which tests can suspend and kill.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use pgherald_core::group::{Consumer, TransactionalHandler};
 use pgherald_core::{
     Attempt, Backoff, DurableOptions, Event, EventHandler, HandlerResult, RetryPolicy,
 };
-use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, Transaction};
 
-use crate::support::{connect, local};
+use crate::process::{self, Process};
+use crate::support::connect;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -18,69 +17,34 @@ pub(crate) enum Kind {
     Transactional,
 }
 
-/// A process that consumes the group `workers` and records its effects in `effects`. It is killed when it is dropped.
-pub(crate) struct Worker {
-    child: Child,
+/// Starts a process that consumes the group `workers` and records its effects in `effects`.
+pub(crate) fn start(url: &str, kind: Kind, number: i32) -> Process {
+    Process::start("workers::worker", &format!("{kind:?} {number} {url}"))
 }
 
-impl Worker {
-    pub(crate) fn start(url: &str, kind: Kind, number: i32) -> Self {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "workers::worker", "--ignored", "--nocapture"])
-            .env("PGHERALD_WORKER", format!("{kind:?} {number}"))
-            .env("PGHERALD_WORKER_URL", url)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    /// Stops the process, as if its machine stood still.
-    pub(crate) fn stop(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    /// Processor time used so far.
-    pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap()
-            .split_whitespace()
-            .collect();
-        let ticks: u64 = fields[11..13]
-            .iter()
-            .map(|field| field.parse::<u64>().unwrap())
-            .sum();
-        Duration::from_millis(ticks * 10)
-    }
-
-    pub(crate) fn go_on(&self) {
-        self.signal(Signal::CONT);
-    }
+/// Returns the processor time that a process has used so far.
+pub(crate) fn processor_time(process: &Process) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = fields[11..13]
+        .iter()
+        .map(|field| field.parse::<u64>().unwrap())
+        .sum();
+    Duration::from_millis(ticks * 10)
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // The process may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The program of the worker process.
 #[test]
-#[ignore = "started by the tests"]
+#[ignore = "the program of another process"]
 fn worker() {
-    let Ok(what) = std::env::var("PGHERALD_WORKER") else {
-        return;
-    };
+    process::run(work);
+}
+
+async fn work(arguments: String) {
     if std::env::var_os("RUST_LOG").is_some() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt()
@@ -88,33 +52,27 @@ fn worker() {
             .with_writer(std::io::stderr)
             .init();
     }
-    let url = std::env::var("PGHERALD_WORKER_URL").unwrap();
-    let (kind, number) = what.split_once(' ').unwrap();
-    let (kind, number) = (kind.to_owned(), number.parse().unwrap());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(local(async move {
-        let options = DurableOptions::new("workers")
-            .from_beginning()
-            .lease(Duration::from_secs(1))
-            .retry(RetryPolicy::new(
-                1_000,
-                Backoff::new(Duration::from_millis(20), Duration::from_millis(200)),
-            ));
-        let config = url.parse().unwrap();
-        let (_handle, consumer) = match &*kind {
-            "Plain" => Consumer::new(config, options, move || Plain {
-                url: url.clone(),
-                number,
-                client: tokio::sync::RwLock::default(),
-            }),
-            _ => Consumer::transactional(config, options, move || InTransaction { number }),
-        }
-        .unwrap();
-        consumer.run().await;
-    }));
+    let mut words = arguments.splitn(3, ' ');
+    let mut word = || words.next().unwrap();
+    let (kind, number, url) = (word(), word().parse().unwrap(), word().to_owned());
+    let options = DurableOptions::new("workers")
+        .from_beginning()
+        .lease(Duration::from_secs(1))
+        .retry(RetryPolicy::new(
+            1_000,
+            Backoff::new(Duration::from_millis(20), Duration::from_millis(200)),
+        ));
+    let config = url.parse().unwrap();
+    let (_handle, consumer) = match kind {
+        "Plain" => Consumer::new(config, options, move || Plain {
+            url: url.clone(),
+            number,
+            client: tokio::sync::RwLock::default(),
+        }),
+        _ => Consumer::transactional(config, options, move || InTransaction { number }),
+    }
+    .unwrap();
+    consumer.run().await;
 }
 
 const NOTE: &str = "INSERT INTO effects (id, value, worker) VALUES ($1, $2, $3)";

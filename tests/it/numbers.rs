@@ -1,4 +1,4 @@
-//! Numbered rows, what subscribers have received of them, and whether each is accounted for.
+//! Runs with numbered rows: what subscribers have received of them, and whether each is accounted for.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -6,14 +6,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
+use pgherald::trigger::TriggerSpec;
 use pgherald::{
-    Events, Filter, GetStatus, Key, ListenerActor, Overflow, Subscribe, SubscriptionOptions,
-    SubscriptionStats,
+    Events, Filter, GetStatus, Key, ListenerActor, Operation, Overflow, Subscribe, SubscribeHealth,
+    SubscriptionOptions, SubscriptionStats,
 };
-use pgherald_testkit::Probe;
+use pgherald_testkit::{FaultProxy, Postgres, Probe};
 use tokio_postgres::Client;
 
-use crate::support::{DEADLINE, client, live};
+use crate::support::{DEADLINE, client, install, live, not_live, watched_table};
 
 /// The numbers that arrived, and the resyncs between them.
 ///
@@ -104,14 +105,14 @@ impl Handler<Events> for Recorder {
 }
 
 /// Inserts numbers in order, singly or in bursts, and repeats an insert that failed until it has succeeded.
-pub(crate) struct Writer {
+struct Writer {
     url: String,
     next: i64,
     client: Option<Client>,
 }
 
 impl Writer {
-    pub(crate) fn new(url: String) -> Self {
+    fn new(url: String) -> Self {
         Self {
             url,
             next: 0,
@@ -119,7 +120,7 @@ impl Writer {
         }
     }
 
-    pub(crate) async fn write(&mut self, random: &mut fastrand::Rng) {
+    async fn write(&mut self, random: &mut fastrand::Rng) {
         let rows = random.i64(1..60);
         match random.bool() {
             true => self.insert(rows).await,
@@ -156,15 +157,140 @@ impl Writer {
     }
 }
 
+/// The faults of the server, and of the connection to it, that end by themselves.
+const LOSSES: [&str; 5] = [
+    "terminate_listener",
+    "terminate_all",
+    "restart",
+    "crash",
+    "cut",
+];
+/// Those that last until they are repaired.
+const LASTING: [&str; 2] = ["refuse", "stall"];
+
+/// A run: numbered rows are written while faults happen to the server, to the connection to it, and to what is between it and the
+/// subscribers. Each row that a subscriber did not receive lies in a gap that a resync announced.
+///
+/// `PGHERALD_SEED` repeats a run. `PGHERALD_FAULTS` sets the number of faults.
+pub(crate) struct Run<'a> {
+    /// The number of faults, if it is not set.
+    pub(crate) faults: u64,
+    /// Whether the rows are recorded in the outbox.
+    pub(crate) is_recorded: bool,
+    /// Further faults that end by themselves.
+    pub(crate) losses: &'a [&'static str],
+    /// Further faults that last until they are repaired.
+    pub(crate) lasting: &'a [&'static str],
+    /// Whether numbers before a resync may come again after it.
+    pub(crate) may_repeat: bool,
+}
+
+/// What has happened in a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// How often the server crashed.
+    pub(crate) crashes: u64,
+    /// The statistics of the subscriber that is always fast enough.
+    pub(crate) fast: SubscriptionStats,
+}
+
+impl Run<'_> {
+    /// Runs on a listener of a database's URL and a table. `inject` makes one of the further faults happen, or repairs them all.
+    pub(crate) async fn start(
+        self,
+        listener: impl FnOnce(&str, TriggerSpec) -> ListenerActor,
+        inject: impl AsyncFn(Option<&'static str>),
+    ) -> Outcome {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+        let seed = number("PGHERALD_SEED").unwrap_or_else(|| fastrand::u64(..));
+        let faults = number("PGHERALD_FAULTS").unwrap_or(self.faults);
+        println!("seed {seed}, {faults} faults");
+        let mut random = fastrand::Rng::with_seed(seed);
+
+        let server = Postgres::start().await.unwrap();
+        let spec = self.install(&server).await;
+        let proxy = FaultProxy::start((server.host(), server.port())).await;
+        let proxy = proxy.unwrap();
+        let url = format!("{}?application_name=listener", proxy.url(&server.url()));
+        let listener = listener(&url, spec).start();
+        let health = Probe::start();
+        let subscribe = SubscribeHealth(health.health());
+        listener.send(subscribe).await.unwrap();
+        let subscribers = Subscribers::new(&listener, self.may_repeat).await;
+        live(&health).await;
+
+        let mut writer = Writer::new(server.url());
+        let losses = [&LOSSES, self.losses].concat();
+        let all = [&losses[..], &LASTING, self.lasting].concat();
+        let mut crashes = 0;
+        for _ in 0..faults {
+            writer.write(&mut random).await;
+            let fault = random.choice(&all).copied().unwrap();
+            tracing::info!(fault);
+            crashes += u64::from(fault == "crash");
+            if !happens(fault, &server, &proxy).await {
+                inject(Some(fault)).await;
+            }
+            writer.write(&mut random).await;
+            // Lasting faults sometimes end before they are detected.
+            if !losses.contains(&fault) && random.bool() {
+                not_live(&health).await;
+                writer.write(&mut random).await;
+            }
+            proxy.resume();
+            inject(None).await;
+            if random.bool() {
+                live(&health).await;
+            }
+        }
+        live(&health).await;
+        let fast = subscribers.finish(&mut writer, &health, seed).await;
+        Outcome { crashes, fast }
+    }
+
+    async fn install(&self, server: &Postgres) -> TriggerSpec {
+        let client = client(&server.url()).await;
+        let spec = watched_table(&client, "numbers").await;
+        let spec = spec.operations(Operation::Insert);
+        let spec = match self.is_recorded {
+            true => spec.outbox(),
+            false => spec,
+        };
+        install(&client, &spec).await;
+        spec
+    }
+}
+
+/// Returns whether the fault is one of the server or of the connection to it, and then injects it.
+async fn happens(fault: &str, server: &Postgres, proxy: &FaultProxy) -> bool {
+    match fault {
+        "terminate_listener" => drop(server.terminate_backends(Some("listener")).await),
+        "terminate_all" => drop(server.terminate_backends(None).await),
+        "restart" => server.restart().await.unwrap(),
+        "crash" => {
+            server.kill().await.unwrap();
+            server.start_again().await.unwrap();
+        }
+        "cut" => proxy.cut(),
+        "refuse" => {
+            proxy.refuse();
+            proxy.cut();
+        }
+        "stall" => proxy.stall(),
+        _ => return false,
+    }
+    true
+}
+
 /// Subscribers of different speed and overflow policy, with what they have received.
-pub(crate) struct Subscribers {
+struct Subscribers {
     listener: Addr<ListenerActor>,
     records: Vec<(&'static str, Rc<RefCell<Record>>)>,
     may_repeat: bool,
 }
 
 impl Subscribers {
-    pub(crate) async fn new(listener: &Addr<ListenerActor>) -> Self {
+    async fn new(listener: &Addr<ListenerActor>, may_repeat: bool) -> Self {
         let mut records = Vec::new();
         for (name, pace_ms, capacity, overflow) in [
             ("fast", 0, 100_000, Overflow::Resync),
@@ -191,25 +317,13 @@ impl Subscribers {
         Self {
             listener: listener.clone(),
             records,
-            may_repeat: false,
+            may_repeat,
         }
     }
 
-    /// Allows that numbers before a resync come again after it.
-    #[allow(dead_code, reason = "for some sources")]
-    pub(crate) fn repeating(mut self) -> Self {
-        self.may_repeat = true;
-        self
-    }
-
     /// Waits until each subscriber has received a last number, and checks that each number is accounted for. Returns the
-    /// statistics of the subscriptions, that of the fast one first.
-    pub(crate) async fn finish(
-        self,
-        writer: &mut Writer,
-        health: &Probe,
-        seed: u64,
-    ) -> Vec<SubscriptionStats> {
+    /// statistics of the fast one.
+    async fn finish(self, writer: &mut Writer, health: &Probe, seed: u64) -> SubscriptionStats {
         // Wait until the queues are empty: a slow subscriber needs room for the last number.
         let status = || async { self.listener.send(GetStatus).await.unwrap() };
         let idle = async {
@@ -281,7 +395,7 @@ impl Subscribers {
             );
         }
         assert_eq!(committed.len() as i64, last, "seed {seed}");
-        status.subscriptions
+        status.subscriptions[0].clone()
     }
 }
 

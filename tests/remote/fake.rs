@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
-use crate::support::DEADLINE;
+use crate::support::{DEADLINE, soon};
 
 /// A heartbeat that is not missed during a test.
 const HEARTBEAT_MS: u64 = 60_000;
@@ -100,10 +100,6 @@ impl Client {
             self.socket.send(Message::text(*message)).await.unwrap();
         }
     }
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.unwrap()
 }
 
 /// Returns the next `count` signals, as words.

@@ -1,6 +1,7 @@
 //! Faults of a distributor's process, and of the connection to it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell, RefMut};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use pgherald_testkit::FaultProxy;
 use rustix::process::Signal;
 
 use crate::process::Process;
-use crate::support::DEADLINE;
+use crate::program;
+use crate::support::soon;
 
 /// The faults that last until they are repaired.
 pub(crate) const FAULTS: [&str; 5] = [
@@ -21,34 +23,39 @@ pub(crate) const FAULTS: [&str; 5] = [
     "stall_client",
 ];
 
-/// A distributor in a process of its own behind a proxy. Clones share it.
-#[derive(Clone)]
-pub(crate) struct Remote {
-    proxy: Rc<FaultProxy>,
-    state: Rc<RefCell<State>>,
-}
+/// The faults that end by themselves.
+pub(crate) const LOSSES: [&str; 1] = ["cut_client"];
 
-struct State {
-    process: Process,
-    was_terminated: bool,
+/// A distributor in a process of its own behind a proxy.
+pub(crate) struct Remote {
+    port: u16,
+    proxy: FaultProxy,
+    /// None until it is started.
+    process: RefCell<Option<Process>>,
+    was_terminated: Cell<bool>,
 }
 
 impl Remote {
-    pub(crate) async fn new() -> Self {
-        let process = Process::new();
-        let proxy = FaultProxy::start(("127.0.0.1", process.port())).await;
-        Self {
-            proxy: Rc::new(proxy.unwrap()),
-            state: Rc::new(RefCell::new(State {
-                process,
-                was_terminated: false,
-            })),
-        }
+    pub(crate) async fn new() -> Rc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        Rc::new(Self {
+            port,
+            proxy: FaultProxy::start(("127.0.0.1", port)).await.unwrap(),
+            process: RefCell::default(),
+            was_terminated: Cell::default(),
+        })
+    }
+
+    fn process(&self) -> RefMut<'_, Process> {
+        RefMut::map(self.process.borrow_mut(), |process| {
+            process.as_mut().unwrap()
+        })
     }
 
     /// Starts the process on a database, and returns a source that reads it through the proxy, and detects faults quickly.
     pub(crate) fn start(&self, url: &str, spec: &TriggerSpec) -> DistributorSourceBuilder {
-        self.state.borrow_mut().process.start(url, spec);
+        *self.process.borrow_mut() = Some(program::start(self.port, url, spec));
         DistributorSource::builder(format!("http://{}", self.proxy.addr()))
             .connect_timeout(Duration::from_secs(2))
             .silence_limit(Duration::from_secs(2))
@@ -59,15 +66,14 @@ impl Remote {
     }
 
     /// Injects the fault of a name.
-    pub(crate) fn inject(&self, fault: &str) {
-        let mut state = self.state.borrow_mut();
+    pub(crate) async fn inject(&self, fault: &str) {
         match fault {
-            "kill_distributor" => state.process.kill(),
+            "kill_distributor" => self.process().kill(),
             "terminate_distributor" => {
-                state.process.terminate();
-                state.was_terminated = true;
+                self.process().signal(Signal::TERM);
+                self.was_terminated.set(true);
             }
-            "suspend_distributor" => state.process.signal(Signal::STOP),
+            "suspend_distributor" => self.process().suspend(),
             "cut_client" => self.proxy.cut(),
             "refuse_client" => {
                 self.proxy.refuse();
@@ -79,15 +85,15 @@ impl Remote {
     }
 
     /// Ends all faults.
-    pub(crate) async fn repair(self) {
+    pub(crate) async fn repair(&self) {
         self.proxy.resume();
-        let was_terminated = std::mem::take(&mut self.state.borrow_mut().was_terminated);
-        let has_ended = async {
-            while was_terminated && !self.state.borrow_mut().process.has_ended() {
+        let was_terminated = self.was_terminated.take();
+        soon(async {
+            while was_terminated && self.process().ended().is_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-        };
-        tokio::time::timeout(DEADLINE, has_ended).await.unwrap();
-        self.state.borrow_mut().process.run_again();
+        })
+        .await;
+        self.process().run_again();
     }
 }

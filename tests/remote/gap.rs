@@ -1,91 +1,40 @@
-//! Numbered rows are written while all kinds of faults happen to the database, the distributor and the connection between the
-//! distributor and its client. Each row that a subscriber did not receive lies in a gap that a resync announced.
-//!
-//! `PGHERALD_SEED` repeats a run. `PGHERALD_FAULTS` sets the number of faults.
+//! Each row that a subscriber of a distributor did not receive lies in a gap that a resync announced: see [`Run`].
 
-use actix::Actor;
-use pgherald::{ListenerActor, Operation, SubscribeHealth};
-use pgherald_testkit::{FaultProxy, Postgres, Probe};
+use pgherald::ListenerActor;
 
-use crate::faults::{FAULTS, Remote};
-use crate::numbers::{Subscribers, Writer};
-use crate::settings::number;
-use crate::support::{client, install, live, not_live, watched_table};
+use crate::faults::{FAULTS, LOSSES, Remote};
+use crate::numbers::{Outcome, Run};
 
 #[actix::test]
 async fn every_number_is_delivered_by_a_distributor_or_lies_in_an_announced_gap() {
-    every_number_is_accounted_for(false).await;
+    run(false).await;
 }
 
 #[actix::test]
 async fn every_number_of_the_outbox_is_delivered_by_a_distributor_or_lies_in_an_announced_gap() {
-    every_number_is_accounted_for(true).await;
+    let outcome = run(true).await;
+    // The source continues after all faults but crashes. A position may also be lost while the distributor itself connects.
+    assert!(
+        outcome.fast.resyncs <= 3 + 2 * outcome.crashes,
+        "{outcome:?}"
+    );
 }
 
-async fn every_number_is_accounted_for(is_recorded: bool) {
-    let seed = number("PGHERALD_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let faults = number("PGHERALD_FAULTS").unwrap_or(40);
-    println!("seed {seed}, {faults} faults");
-    let mut random = fastrand::Rng::with_seed(seed);
-
-    let server = Postgres::start().await.unwrap();
-    let setup = client(&server.url()).await;
-    let spec = watched_table(&setup, "numbers").await;
-    let spec = spec.operations(Operation::Insert);
-    let spec = if is_recorded { spec.outbox() } else { spec };
-    install(&setup, &spec).await;
-    drop(setup);
-    let proxy = FaultProxy::start((server.host(), server.port()))
-        .await
-        .unwrap();
+async fn run(is_recorded: bool) -> Outcome {
     let remote = Remote::new().await;
-    let url = format!("{}?application_name=listener", proxy.url(&server.url()));
-    let source = remote.start(&url, &spec);
-    let listener = ListenerActor::new(source.factory().unwrap()).start();
-    let health = Probe::start();
-    listener
-        .send(SubscribeHealth(health.health()))
-        .await
-        .unwrap();
-    let subscribers = Subscribers::new(&listener).await;
-    live(&health).await;
-
-    let mut writer = Writer::new(server.url());
-    let mut crashes = 0;
-    for _ in 0..faults {
-        writer.write(&mut random).await;
-        let fault = random.usize(0..FAULTS.len() + 7);
-        match fault {
-            0 => drop(server.terminate_backends(Some("listener")).await),
-            1 => drop(server.terminate_backends(None).await),
-            2 => server.restart().await.unwrap(),
-            3 => {
-                crashes += 1;
-                server.kill().await.unwrap();
-                server.start_again().await.unwrap();
-            }
-            4 => proxy.cut(),
-            5 => remote.inject("cut_client"),
-            6 => proxy.stall(),
-            fault => remote.inject(FAULTS[fault - 7]),
-        }
-        writer.write(&mut random).await;
-        // Lasting faults sometimes end before they are detected.
-        if fault > 5 && random.bool() {
-            not_live(&health).await;
-            writer.write(&mut random).await;
-        }
-        proxy.resume();
-        remote.clone().repair().await;
-        if random.bool() {
-            live(&health).await;
-        }
-    }
-    live(&health).await;
-    let stats = subscribers.finish(&mut writer, &health, seed).await;
-    if is_recorded {
-        // The source continues after all faults but crashes. A position may also be lost while the distributor itself connects.
-        let fast = &stats[0];
-        assert!(fast.resyncs <= 3 + 2 * crashes, "{fast:?}, seed {seed}");
-    }
+    let run = Run {
+        faults: 40,
+        is_recorded,
+        losses: &LOSSES,
+        lasting: &FAULTS,
+        may_repeat: false,
+    };
+    run.start(
+        |url, spec| ListenerActor::new(remote.start(url, &spec).factory().unwrap()),
+        async |fault| match fault {
+            Some(fault) => remote.inject(fault).await,
+            None => remote.repair().await,
+        },
+    )
+    .await
 }

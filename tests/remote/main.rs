@@ -5,8 +5,9 @@
 //!                                kill, terminate, suspend
 //! ```
 //!
-//! `fake` answers as a test scripts it. The other tests use real distributors, in a process of their own where faults need that:
-//! `process` starts this program again.
+//! `fake` answers as a test scripts it. The other tests use real distributors, in a process of their own:
+//! `process` starts this program again, to run `program`. The suite `source` of `crates/nats` uses these modules for its source, too:
+//! `cache_check`, `herald` and `process`.
 //!
 //! [`DistributorSource`]: pgherald_core::DistributorSource
 
@@ -19,6 +20,7 @@
     reason = "tests may panic, and use parts of the modules that they share with others"
 )]
 
+mod cache_check;
 #[path = "../coherence/cached.rs"]
 mod cached;
 mod coherence;
@@ -29,6 +31,7 @@ mod herald;
 #[path = "../it/numbers.rs"]
 mod numbers;
 mod process;
+mod program;
 #[path = "../coherence/settings.rs"]
 mod settings;
 #[path = "../it/support.rs"]

@@ -1,106 +1,89 @@
-//! A distributor in a process of its own, which can be suspended, terminated and killed.
+//! Processes that a test suspends, kills and starts again.
+//!
+//! Each one runs this test program again, with one of its ignored tests: the program of the process, which begins with [`run`] or
+//! [`arguments`].
+
+#![allow(dead_code, reason = "each suite uses a part of it")]
 
 use std::io::Read as _;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::process::{Child, Command, ExitStatus, Stdio};
 
-use actix_web::{App, HttpServer};
-use pgherald::__private::host::trigger::from_manifest;
-use pgherald::trigger::{TriggerSpec, to_manifest};
-use pgherald::{ConnectConfig, Herald};
-use pgherald_core::Backoff;
-use pgherald_distributor::{Distributor, Limits};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::task::LocalSet;
 
-const ENV: &str = "PGHERALD_TEST_DISTRIBUTOR";
+const ARGUMENTS: &str = "PGHERALD_TEST_PROCESS";
 
-/// The heartbeat of the distributor. Its clients notice a suspended process within three of them.
-const HEARTBEAT: Duration = Duration::from_millis(250);
-
-/// A distributor of one table. Its process is killed when this is dropped.
+/// A process, which is killed when this is dropped.
 pub(crate) struct Process {
-    port: u16,
-    arguments: String,
-    child: Option<Child>,
+    command: Command,
+    child: Child,
 }
 
 impl Process {
-    /// A distributor that is not started yet, on a port that was free.
-    pub(crate) fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self {
-            port: listener.local_addr().unwrap().port(),
-            arguments: String::new(),
-            child: None,
-        }
+    /// Starts the program with this path, `module::test`.
+    pub(crate) fn start(program: &str, arguments: &str) -> Self {
+        Self::spawn(Self::command(program, arguments))
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Starts the process. It reads the table of `spec` in the database at `url`, whose triggers are installed.
-    pub(crate) fn start(&mut self, url: &str, spec: &TriggerSpec) {
-        let manifest = to_manifest(std::slice::from_ref(spec)).unwrap();
-        self.arguments = format!("{} {url} {manifest}", self.port);
-        self.spawn();
-    }
-
-    fn spawn(&mut self) {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "process::distributor",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env(ENV, &self.arguments)
-            // The process ends with this one: see `end_with_parent`.
+    /// Returns the command of a program, for example to change where its output goes.
+    pub(crate) fn command(program: &str, arguments: &str) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", program, "--ignored", "--nocapture"])
+            .env(ARGUMENTS, arguments)
+            // The process ends with this one: see `arguments`.
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
+            .stdout(Stdio::null());
+        command
     }
 
-    /// Sends a signal, if the process runs.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let child = command.spawn().unwrap();
+        Self { command, child }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        if let Some(child) = &self.child {
-            kill_process(Pid::from_child(child), signal).unwrap();
-        }
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Suspends the process, as if its machine stood still.
+    pub(crate) fn suspend(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// Kills the process, suspended or not.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
-    /// Asks the process to shut down.
-    pub(crate) fn terminate(&mut self) {
-        self.signal(Signal::TERM);
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.child = self.command.spawn().unwrap();
     }
 
-    /// Resumes the process, or starts it again if it was killed or has ended.
+    /// Resumes the process, or starts it again if it has ended.
     pub(crate) fn run_again(&mut self) {
-        if self.has_ended() {
-            self.child = None;
-        }
-        match self.child {
-            Some(_) => self.signal(Signal::CONT),
-            None => self.spawn(),
+        match self.ended() {
+            None => self.resume(),
+            Some(status) => {
+                // Killed, or shut down in order.
+                assert!(status.code().is_none_or(|code| code == 0), "{status}");
+                self.restart();
+            }
         }
     }
 
-    /// Returns whether the process has ended, or does not run.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        let status = self.child.as_mut().map(|child| child.try_wait().unwrap());
-        !matches!(status, Some(None))
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 }
 
@@ -110,71 +93,25 @@ impl Drop for Process {
     }
 }
 
-/// The program of the process. Passes at once when it is run as a test.
-#[test]
-#[ignore = "the program of another process"]
-fn distributor() {
-    let Ok(arguments) = std::env::var(ENV) else {
+/// Runs a program, if it was started as a process. Passes at once if it is run as a test.
+pub(crate) fn run(program: impl AsyncFnOnce(String)) {
+    let Some(arguments) = arguments() else {
         return;
     };
-    end_with_parent();
-    actix::System::new().block_on(serve(&arguments));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, program(arguments));
 }
 
-/// Ends this process when its parent has ended in any way, which closes the other end of the process's input.
-fn end_with_parent() {
+/// Returns the arguments of this process, and `None` if it was not started as one. The process ends when its parent has ended in any
+/// way, which closes the other end of the process's input.
+pub(crate) fn arguments() -> Option<String> {
+    let arguments = std::env::var(ARGUMENTS).ok()?;
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
-}
-
-async fn serve(arguments: &str) {
-    let mut words = arguments.splitn(3, ' ');
-    let mut word = || words.next().unwrap();
-    let (port, config): (u16, ConnectConfig) = (word().parse().unwrap(), word().parse().unwrap());
-    let [spec] = &from_manifest(word()).unwrap()[..] else {
-        panic!("one table");
-    };
-    let herald = Herald::builder(config)
-        .watch_with(spec.clone())
-        .poll_interval(Duration::from_millis(100))
-        .source(|source| {
-            source
-                .heartbeat(Duration::from_millis(200), Duration::from_millis(500))
-                .connect_timeout(Duration::from_secs(2))
-                .backoff(Backoff::new(
-                    Duration::from_millis(10),
-                    Duration::from_millis(200),
-                ))
-        })
-        .start_without_waiting()
-        .await
-        .unwrap();
-    let distributor = Distributor::builder(Arc::new(herald)).limits(limits());
-    let distributor = distributor.build().unwrap();
-    let routes = distributor.clone();
-    let server = HttpServer::new(move || App::new().configure(|config| routes.configure(config)))
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(1)
-        .h1_allow_half_closed(false)
-        .bind(("127.0.0.1", port))
-        .unwrap()
-        .run();
-    let handle = server.handle();
-    actix::spawn(server);
-    let mut terminated =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
-    terminated.recv().await;
-    distributor.shutdown(Duration::from_secs(1)).await;
-    handle.stop(false).await;
-}
-
-fn limits() -> Limits {
-    Limits {
-        heartbeat: HEARTBEAT,
-        retry_spread: Duration::from_millis(100),
-        ..Limits::default()
-    }
+    Some(arguments)
 }

@@ -48,6 +48,8 @@ mod faults;
 mod follower;
 mod group;
 mod handlers;
+#[path = "../remote/process.rs"]
+mod process;
 mod reader;
 mod settings;
 mod source;

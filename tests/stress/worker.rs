@@ -1,18 +1,16 @@
 //! Workers that run in processes of their own, which can be suspended, resumed and killed.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pgherald_core::group::{Connections, Consumer};
 use pgherald_core::{Backoff, ConnectConfig, DurableOptions, RetryPolicy};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::task::LocalSet;
 
 use crate::faults::Journal;
 use crate::handlers::{Effects, InBatches, InTransaction, NoEffect, Plain};
+use crate::process::{self, Process};
 
 /// The group of all workers.
 pub(crate) const GROUP: &str = "workers";
@@ -21,7 +19,6 @@ pub(crate) const SLICES: i32 = 8;
 const NEIGHBOUR: &str = "neighbours";
 /// Shorter than most suspensions.
 pub(crate) const LEASE: Duration = Duration::from_millis(800);
-const ENV: &str = "PGHERALD_STRESS_WORKER";
 
 /// How a worker handles events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +49,7 @@ pub(crate) struct Workers {
 
 struct Worker {
     name: String,
-    child: Child,
+    process: Process,
     /// When a suspended worker is resumed.
     until: Option<Instant>,
 }
@@ -83,18 +80,12 @@ impl Workers {
             .append(true)
             .open(log)
             .unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "worker::worker", "--ignored", "--nocapture"])
-            .env(ENV, format!("{} {name} {}", self.kind.name(), self.url))
-            // The worker ends with this process: see `end_with_parent`.
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let arguments = format!("{} {name} {}", self.kind.name(), self.url);
+        let mut command = Process::command("worker::worker", &arguments);
+        command.stdout(log.try_clone().unwrap()).stderr(log);
         Worker {
             name,
-            child,
+            process: Process::spawn(command),
             until: None,
         }
     }
@@ -106,7 +97,7 @@ impl Workers {
     /// Suspends the worker for `span`, as if its machine stood still.
     pub(crate) fn stop(&mut self, place: usize, span: Duration, journal: &mut Journal) {
         let worker = &mut self.all[place];
-        worker.signal(Signal::STOP);
+        worker.process.suspend();
         worker.until = Some(Instant::now() + span);
         journal.note(format!("stop {} for {span:?}", worker.name));
     }
@@ -125,7 +116,7 @@ impl Workers {
         for worker in &mut self.all {
             let is_due = |until: &mut Instant| all || *until <= Instant::now();
             if worker.until.take_if(is_due).is_some() {
-                worker.signal(Signal::CONT);
+                worker.process.resume();
                 journal.note(format!("continue {}", worker.name));
             }
         }
@@ -134,15 +125,9 @@ impl Workers {
     /// Describes a worker that has ended by itself, which none should.
     pub(crate) fn ended(&mut self) -> Option<String> {
         self.all.iter_mut().find_map(|worker| {
-            let status = worker.child.try_wait().unwrap()?;
+            let status = worker.process.ended()?;
             Some(format!("worker {} ended: {status}", worker.name))
         })
-    }
-}
-
-impl Worker {
-    fn signal(&self, signal: Signal) {
-        self::signal(i32::try_from(self.child.id()).unwrap(), signal);
     }
 }
 
@@ -151,38 +136,22 @@ pub(crate) fn signal(process: i32, signal: Signal) {
     kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // The process may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+#[test]
+#[ignore = "the program of another process"]
+fn worker() {
+    process::run(work);
 }
 
-/// The program of the worker process.
-#[test]
-#[ignore = "started by the tests"]
-fn worker() {
-    let Ok(what) = std::env::var(ENV) else {
-        return;
-    };
-    let mut words = what.splitn(3, ' ');
-    let (kind, name, url) = (
-        words.next().unwrap(),
-        words.next().unwrap(),
-        words.next().unwrap(),
-    );
-    end_with_parent();
+async fn work(arguments: String) {
+    let mut words = arguments.splitn(3, ' ');
+    let mut word = || words.next().unwrap();
+    let (kind, name, url) = (word(), word(), word());
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "pgherald_core=debug".to_owned());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
         .init();
     tracing::info!(worker = name, "started");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
     let options = DurableOptions::new(GROUP)
         .from_beginning()
         .slices(SLICES as u16)
@@ -199,7 +168,7 @@ fn worker() {
     let runs = name.split_once('.').unwrap().1.parse::<usize>().unwrap();
     let (options, neighbour) = match runs % 2 {
         0 => {
-            let connections = runtime.block_on(async { Connections::new(config.clone()) });
+            let connections = Connections::new(config.clone());
             let neighbour = DurableOptions::new(NEIGHBOUR).lease(LEASE);
             let neighbour = neighbour.connections(connections.clone());
             let neighbour = Consumer::batches(config.clone(), neighbour, || NoEffect).unwrap();
@@ -220,14 +189,5 @@ fn worker() {
             neighbour.run().await;
         }
     };
-    let both = async { tokio::join!(consumer.run(), neighbour) };
-    runtime.block_on(LocalSet::new().run_until(both));
-}
-
-/// Ends this process when its parent has ended in any way, which closes the other end of the process's input.
-fn end_with_parent() {
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
+    tokio::join!(consumer.run(), neighbour);
 }

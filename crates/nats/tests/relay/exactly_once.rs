@@ -18,7 +18,8 @@ use pgherald_nats::contract::headers;
 use pgherald_testkit::nats::{NatsCluster, NatsServer};
 use pgherald_testkit::{FaultProxy, Postgres};
 
-use crate::process::{Process, REQUEST};
+use crate::process::Process;
+use crate::program::{self, REQUEST};
 use crate::support::{LIMIT, STREAM, Stored, connect, local, prepare, stored};
 
 const LEASE: Duration = Duration::from_millis(800);
@@ -138,7 +139,7 @@ impl Remote {
         }
         let database = to_postgres.url(database);
         Self {
-            process: Process::start(&database, &urls.join(","), LEASE),
+            process: program::start(&database, &urls.join(","), LEASE),
             postgres: to_postgres,
             nats: proxies,
         }

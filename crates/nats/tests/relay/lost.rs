@@ -5,7 +5,7 @@ use std::path::Path;
 use pgherald_core::group::Group;
 use pgherald_testkit::nats::NatsServer;
 
-use crate::support::{Scene, Stored, events, local, options, resyncs};
+use crate::support::{Scene, Stored, copy_directory, events, local, options, resyncs};
 
 fn all_slices(stored: &[Stored]) -> Vec<u16> {
     let mut slices = resyncs(stored, "destination_lost");
@@ -234,14 +234,4 @@ fn find(root: &Path, name: &str) -> Option<std::path::PathBuf> {
         return Some(found.clone());
     }
     directories.iter().find_map(|path| find(path, name))
-}
-
-fn copy_directory(from: &Path, to: &Path) {
-    let status = std::process::Command::new("cp")
-        .arg("-a")
-        .arg(from)
-        .arg(to)
-        .status()
-        .unwrap();
-    assert!(status.success());
 }

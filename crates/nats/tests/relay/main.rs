@@ -1,7 +1,7 @@
 //! The relay, with PostgreSQL and NATS servers of the test kit.
 //!
 //! `exactly_once` compares the stream with the outbox after faults of all parties. Its relays run in processes of their own, which
-//! `process` starts: this program again. The other tests run relays in the test's process.
+//! `process` starts: this program again, to run `program`. The other tests run relays in the test's process.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +21,8 @@ mod fencing;
 mod full;
 mod herald;
 mod lost;
+#[path = "../../../../tests/remote/process.rs"]
 mod process;
+mod program;
 mod restored;
 mod support;

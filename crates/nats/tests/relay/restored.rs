@@ -1,13 +1,12 @@
 //! PostgreSQL servers that crash, or are put back to an earlier state.
 
-use std::path::Path;
-use std::time::Duration;
-
 use pgherald_nats::contract::headers;
 use pgherald_testkit::nats::NatsServer;
 use pgherald_testkit::{FaultProxy, Postgres};
 
-use crate::support::{LIMIT, Scene, Stored, connect, events, local, nats, options, resyncs};
+use crate::support::{
+    LIMIT, Scene, Stored, connect, copy_directory, events, local, nats, options, resyncs,
+};
 
 async fn scene_of(server: &Postgres) -> Scene {
     let url = server.create_database().await.unwrap();
@@ -89,11 +88,7 @@ async fn events_of_an_earlier_history_are_listed_until_they_were_read_again() {
             })
             .await;
         let listed = "SELECT count(*)::text FROM pgherald.consumer_cursor WHERE stored LIKE '%-%'";
-        let started = tokio::time::Instant::now();
-        while scene.text(listed).await != "4" {
-            assert!(started.elapsed() < LIMIT, "{}", scene.text(listed).await);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        scene.until_text(listed, "4").await;
         first.drained().await;
         let second = scene.relay(options("fleet"));
         // The second batch of each slice is stored after everything before it was read.
@@ -170,14 +165,4 @@ fn resync_before(stored: &[Stored], sequence: u64) -> bool {
         .filter(|one| one.slice == slice && one.sequence < sequence);
     of.next_back()
         .is_some_and(|one| one.resync() == Some("restored"))
-}
-
-fn copy_directory(from: &Path, to: &Path) {
-    let status = std::process::Command::new("cp")
-        .arg("-a")
-        .arg(from)
-        .arg(to)
-        .status()
-        .unwrap();
-    assert!(status.success());
 }

@@ -1,5 +1,8 @@
 //! A database with an outbox, a NATS server, relays that run in the test's process, and a reader of the stream.
 
+use std::fmt::Debug;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,22 +104,15 @@ impl Scene {
 
     /// Waits until the stream has messages that meet a condition, and returns them.
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&[Stored]) -> bool) -> Vec<Stored> {
-        let started = tokio::time::Instant::now();
         let context = self.jetstream().await;
-        loop {
+        eventually(what, async || {
             let stored = match context.get_stream(STREAM).await {
                 Ok(_) => stored(&context).await,
                 Err(_) => Vec::new(),
             };
-            if is(&stored) {
-                return stored;
-            }
-            assert!(
-                started.elapsed() < LIMIT,
-                "not within {LIMIT:?}: {what}; {stored:#?}"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            if is(&stored) { Ok(stored) } else { Err(stored) }
+        })
+        .await
     }
 
     /// Waits until the stream has exactly the events of the outbox.
@@ -140,11 +136,16 @@ impl Scene {
         let sql = format!(
             "SELECT max(split_part(stored, ' ', 2)::bigint)::text FROM pgherald.consumer_cursor WHERE group_name = '{group}'"
         );
-        let started = tokio::time::Instant::now();
-        while self.text(&sql).await != sequence.to_string() {
-            assert!(started.elapsed() < LIMIT, "{}", self.text(&sql).await);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.until_text(&sql, &sequence.to_string()).await;
+    }
+
+    /// Waits until a query returns this text.
+    pub(crate) async fn until_text(&self, sql: &str, expected: &str) {
+        eventually(sql, async || match self.text(sql).await {
+            text if text == expected => Ok(()),
+            text => Err(text),
+        })
+        .await;
     }
 }
 
@@ -195,13 +196,11 @@ impl Running {
 
     /// Waits until the report meets a condition.
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&RelayHandle) -> bool) {
-        let started = tokio::time::Instant::now();
-        while !is(&self.handle) {
-            let (report, health) = (self.handle.report(), self.handle.health());
-            let health = health.borrow().to_string();
-            assert!(started.elapsed() < LIMIT, "{what}; {health}; {report:#?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually(what, async || {
+            let report = || (self.handle.health(), self.handle.report());
+            is(&self.handle).then_some(()).ok_or_else(report)
+        })
+        .await;
     }
 
     /// Waits until the relay is not live, for a reason that contains `word`.
@@ -305,14 +304,7 @@ pub(crate) fn resyncs(stored: &[Stored], word: &str) -> Vec<u16> {
 
 /// Reads all messages of the stream. Tries again while the stream has no leader.
 pub(crate) async fn stored(context: &jetstream::Context) -> Vec<Stored> {
-    let begun = Instant::now();
-    loop {
-        match try_stored(context).await {
-            Ok(stored) => return stored,
-            Err(cause) if begun.elapsed() > LIMIT => panic!("cannot read the stream: {cause}"),
-            Err(_) => {}
-        }
-    }
+    eventually("the messages", async || try_stored(context).await).await
 }
 
 async fn try_stored(context: &jetstream::Context) -> Result<Vec<Stored>, async_nats::Error> {
@@ -344,6 +336,30 @@ async fn try_stored(context: &jetstream::Context) -> Result<Vec<Stored>, async_n
         }
     }
     Err("the consumer has ended".into())
+}
+
+/// Tries until it succeeds. Fails with the last error after [`LIMIT`].
+pub(crate) async fn eventually<T, E: Debug>(
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let begun = Instant::now();
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(last) => assert!(
+                begun.elapsed() < LIMIT,
+                "not within {LIMIT:?}: {what}; {last:#?}"
+            ),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn copy_directory(from: &Path, to: &Path) {
+    let mut copy = Command::new("cp");
+    let status = copy.arg("-a").args([from, to]).status().unwrap();
+    assert!(status.success());
 }
 
 /// Runs a test on a `LocalSet`, because relays are not `Send`.

@@ -9,8 +9,8 @@ use pgherald_testkit::Postgres;
 use tokio::sync::Barrier;
 use tokio_postgres::Client;
 
-use crate::fake::{PATIENT, source};
-use crate::process::Process;
+use crate::fake::PATIENT;
+use crate::faults::Remote;
 use crate::support::{DEADLINE, client, install, watched_table};
 
 const CLIENTS: usize = 200;
@@ -21,12 +21,9 @@ async fn two_hundred_clients_need_no_connection_to_postgresql() {
     let writer = client(&server.url()).await;
     let spec = watched_table(&writer, "numbers").await.outbox();
     install(&writer, &spec).await;
-    let nats = pgherald_testkit::nats::NatsServer::start().await.unwrap();
-    let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
-    crate::fake::create_stream(&context, &"pg".parse().unwrap()).await;
-    let mut relay = Process::default();
-    relay.start(&server.url(), &nats.url(), 4, &spec);
-    let build = source(&nats.url()).max_lag(PATIENT).factory().unwrap();
+    let remote = Remote::new().await;
+    let source = remote.start(&server.url(), &spec);
+    let build = source.max_lag(PATIENT).factory().unwrap();
 
     let mut alone = build();
     live(&mut alone).await;

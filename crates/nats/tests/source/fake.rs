@@ -9,6 +9,8 @@ use pgherald_nats::contract::{EventSubject, Heartbeat, Prefix};
 use pgherald_nats::{NatsConfig, NatsSource, NatsSourceBuilder};
 use pgherald_testkit::nats::{NatsCluster, NatsServer};
 
+use crate::support::soon;
+
 /// The name of all streams of these tests.
 pub(crate) const STREAM: &str = "EVENTS";
 /// A lag at which no source is late during a test, however busy the machine is.
@@ -71,6 +73,20 @@ impl FakeRelay {
         let last = self.last_sequence().await;
         for slice in 0..self.slices {
             self.beat_of(slice, last, Duration::ZERO).await;
+        }
+    }
+
+    /// Sends heartbeats until the future is ready.
+    pub(crate) async fn beating<T>(&self, until: impl Future<Output = T>) -> T {
+        let beats = async {
+            loop {
+                self.beat().await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            () = beats => unreachable!(),
+            output = soon(until) => output,
         }
     }
 

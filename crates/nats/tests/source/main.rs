@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `fake` is a relay that stores and sends what a test scripts. The other tests use a relay in a process of its own: `process`
-//! starts this program again.
+//! starts this program again, to run `program`. Modules of `tests/remote` test this source like that of a distributor.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +17,8 @@
     reason = "tests may panic, and use parts of the modules that they share with others"
 )]
 
+#[path = "../../../../tests/remote/cache_check.rs"]
+mod cache_check;
 #[path = "../../../../tests/coherence/cached.rs"]
 mod cached;
 mod clients;
@@ -25,10 +27,14 @@ mod fake;
 mod faults;
 mod gap;
 mod heartbeats;
+#[path = "../../../../tests/remote/herald.rs"]
 mod herald;
+mod max_lag;
 #[path = "../../../../tests/it/numbers.rs"]
 mod numbers;
+#[path = "../../../../tests/remote/process.rs"]
 mod process;
+mod program;
 #[path = "../../../../tests/coherence/settings.rs"]
 mod settings;
 mod signals;

@@ -12,11 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::fake::{FakeRelay, PATIENT, STREAM, source};
-use crate::support::DEADLINE;
-
-pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.unwrap()
-}
+use crate::support::{DEADLINE, soon};
 
 pub(crate) async fn word(source: &mut NatsSource) -> String {
     match soon(source.next()).await {
@@ -74,12 +70,6 @@ pub(crate) async fn live(source: &mut NatsSource, relay: &FakeRelay) -> String {
 
 /// Like [`live`], or until it emits something else.
 pub(crate) async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &str) -> String {
-    let beats = async {
-        loop {
-            relay.beat().await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
     let words = async {
         let mut words = Vec::new();
         while words
@@ -90,10 +80,7 @@ pub(crate) async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &
         }
         words.join(" ")
     };
-    tokio::select! {
-        () = beats => unreachable!(),
-        words = soon(words) => words,
-    }
+    relay.beating(words).await
 }
 
 #[tokio::test]

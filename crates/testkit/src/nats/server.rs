@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::NatsBuilder;
 use super::program::Nats;
 use crate::Error;
-use crate::process::{HOST, Supervised, blocking};
+use crate::process::{HOST, Supervised, control_server};
 
 /// A private NATS server with JetStream, with its files in a temporary directory and a port on 127.0.0.1.
 ///
@@ -65,87 +65,9 @@ impl NatsServer {
         format!("{prefix}{HOST}:{}", self.port())
     }
 
-    /// Returns `127.0.0.1`.
-    pub fn host(&self) -> &str {
-        HOST
-    }
-
-    /// Returns the TCP port for clients. A restart does not change it.
-    pub fn port(&self) -> u16 {
-        self.server.port()
-    }
-
-    /// Returns the path of the server's log.
-    pub fn log_file(&self) -> &Path {
-        &self.server.program().log_file
-    }
-
     /// Returns the path of the authority's certificate, a PEM file, if the server was built with `NatsBuilder::tls`.
     pub fn ca_certificate(&self) -> Option<&Path> {
         self.server.program().files.authority.as_deref()
-    }
-
-    /// Shuts the server down and waits until it has ended. Does nothing if the server is not running.
-    ///
-    /// # Errors
-    ///
-    /// If the server does not stop within 30 s.
-    pub async fn stop(&self) -> Result<(), Error> {
-        self.with_server(Supervised::stop).await
-    }
-
-    /// Kills the server with SIGKILL.
-    ///
-    /// # Errors
-    ///
-    /// If the process cannot be killed.
-    pub async fn kill(&self) -> Result<(), Error> {
-        self.with_server(Supervised::kill).await
-    }
-
-    /// Starts the server after [`stop`](Self::stop) or [`kill`](Self::kill), with the same port and data. Does nothing if the
-    /// server is running.
-    ///
-    /// # Errors
-    ///
-    /// As [`NatsBuilder::start`].
-    pub async fn start_again(&self) -> Result<(), Error> {
-        self.with_server(Supervised::start_again).await
-    }
-
-    /// [Stops](Self::stop) the server, then [starts](Self::start_again) it.
-    ///
-    /// # Errors
-    ///
-    /// As [`stop`](Self::stop) and [`start_again`](Self::start_again).
-    pub async fn restart(&self) -> Result<(), Error> {
-        self.with_server(|server| server.stop().and_then(|()| server.start_again()))
-            .await
-    }
-
-    /// Suspends the server, like a machine that hangs: connections stay open, but nothing answers.
-    ///
-    /// # Errors
-    ///
-    /// If the server is not running.
-    pub async fn pause(&self) -> Result<(), Error> {
-        self.with_server(Supervised::pause).await
-    }
-
-    /// Resumes a [paused](Self::pause) server.
-    ///
-    /// # Errors
-    ///
-    /// If the server is not running.
-    pub async fn resume(&self) -> Result<(), Error> {
-        self.with_server(Supervised::resume).await
-    }
-
-    /// Returns whether the server process exists, paused or not.
-    pub async fn is_running(&self) -> bool {
-        self.with_server(|server| Ok(server.is_running()))
-            .await
-            .unwrap_or(false)
     }
 
     /// Returns whether the server runs and reports that it is healthy: in a cluster, it knows the leader, and its replicas of
@@ -156,13 +78,7 @@ impl NatsServer {
             .unwrap_or(false)
     }
 
-    async fn with_server<T: Send + 'static>(
-        &self,
-        action: impl FnOnce(&Supervised<Nats>) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let server = Arc::clone(&self.server);
-        blocking(move || action(&server)).await
-    }
+    control_server!(Nats);
 }
 
 impl fmt::Debug for NatsServer {

@@ -18,7 +18,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::OnceCell;
 
 use crate::Error;
-use crate::process::{HOST, Supervised, blocking};
+use crate::process::{HOST, Supervised, blocking, control_server};
 use server::Server;
 
 pub use builder::Builder;
@@ -103,24 +103,9 @@ impl Postgres {
         )
     }
 
-    /// Returns `127.0.0.1`.
-    pub fn host(&self) -> &str {
-        HOST
-    }
-
-    /// Returns the TCP port. A restart does not change it.
-    pub fn port(&self) -> u16 {
-        self.server.port()
-    }
-
     /// Returns the data directory.
     pub fn data_dir(&self) -> &Path {
         &self.server.program().data_dir
-    }
-
-    /// Returns the path of the server's log.
-    pub fn log_file(&self) -> &Path {
-        &self.server.program().log_file
     }
 
     /// Returns the path of the authority's certificate, a PEM file, if the server was built with `Builder::tls`.
@@ -193,78 +178,7 @@ impl Postgres {
         Ok(count.unsigned_abs())
     }
 
-    /// Shuts the server down and waits until it has ended. The shutdown is fast: clients are disconnected, and data is
-    /// written. Does nothing if the server is not running.
-    ///
-    /// # Errors
-    ///
-    /// If the server does not stop within 30 s.
-    pub async fn stop(&self) -> Result<(), Error> {
-        self.with_server(Supervised::stop).await
-    }
-
-    /// Kills the server and all its backends with SIGKILL.
-    ///
-    /// # Errors
-    ///
-    /// If a process cannot be killed.
-    pub async fn kill(&self) -> Result<(), Error> {
-        self.with_server(Supervised::kill).await
-    }
-
-    /// Starts the server after [`stop`](Self::stop) or [`kill`](Self::kill), with the same port and data. Does nothing if the
-    /// server is running.
-    ///
-    /// # Errors
-    ///
-    /// As [`Builder::start`].
-    pub async fn start_again(&self) -> Result<(), Error> {
-        self.with_server(Supervised::start_again).await
-    }
-
-    /// [Stops](Self::stop) the server, then [starts](Self::start_again) it.
-    ///
-    /// # Errors
-    ///
-    /// As [`stop`](Self::stop) and [`start_again`](Self::start_again).
-    pub async fn restart(&self) -> Result<(), Error> {
-        self.with_server(|server| server.stop().and_then(|()| server.start_again()))
-            .await
-    }
-
-    /// Suspends the server and all its backends, like a machine that hangs: connections stay open, but nothing answers. Until
-    /// [`resume`](Self::resume), methods that run statements fail; `stop`, `kill` and `restart` work.
-    ///
-    /// # Errors
-    ///
-    /// If the server is not running.
-    pub async fn pause(&self) -> Result<(), Error> {
-        self.with_server(Supervised::pause).await
-    }
-
-    /// Resumes a [paused](Self::pause) server.
-    ///
-    /// # Errors
-    ///
-    /// If the server is not running.
-    pub async fn resume(&self) -> Result<(), Error> {
-        self.with_server(Supervised::resume).await
-    }
-
-    /// Returns whether the server process exists, paused or not.
-    pub async fn is_running(&self) -> bool {
-        self.with_server(|server| Ok(server.is_running()))
-            .await
-            .unwrap_or(false)
-    }
-
-    async fn with_server<T: Send + 'static>(
-        &self,
-        action: impl FnOnce(&Supervised<Server>) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let server = Arc::clone(&self.server);
-        blocking(move || action(&server)).await
-    }
+    control_server!(Server);
 }
 
 impl fmt::Debug for Postgres {

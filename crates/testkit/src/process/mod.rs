@@ -7,9 +7,10 @@
 //! ```
 //!
 //! States: running (maybe frozen) and stopped. Port and data stay the same. All functions block, so handles call them by
-//! [`blocking`].
+//! [`blocking`]. `handle` implements the methods that all handles have.
 
 mod account;
+mod handle;
 mod running;
 mod signals;
 mod supervised;
@@ -17,6 +18,7 @@ mod workspace;
 
 use crate::Error;
 
+pub(crate) use handle::control_server;
 pub(crate) use signals::pid;
 pub(crate) use supervised::{Program, Supervised};
 #[cfg(feature = "nats")]
