@@ -15,7 +15,6 @@
 mod bad_input;
 mod basics;
 mod credentials;
-
 mod exactly_once;
 mod fencing;
 mod full;
