@@ -91,7 +91,7 @@ async fn price_of(client: &Client, id: i64) -> Result<i64, tokio_postgres::Error
     Ok(client.query_one(sql, &[&id]).await?.get(0))
 }
 
-/// A process whose lines are printed, and passed on. Killed when this is dropped.
+/// A process whose lines are passed on. It is killed when this is dropped.
 struct Process(Child);
 
 impl Process {
@@ -165,11 +165,11 @@ impl Lines {
         };
         tokio::time::timeout(PATIENCE, waiting)
             .await
-            .unwrap_or_else(|_| Err(format!("not in time: {line:?}").into()))
+            .unwrap_or_else(|_| Err(format!("not printed in time: {line:?}").into()))
     }
 }
 
-/// Everything that runs.
+/// The servers that the processes use, and the lines of the processes.
 struct Scene {
     database: String,
     nats: String,

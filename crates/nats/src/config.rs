@@ -1,4 +1,4 @@
-//! How to reach the servers of NATS.
+//! The connection to NATS: servers, credentials and TLS.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use percent_encoding::percent_decode_str;
 use pgherald_core::__private::host::errors;
 use pgherald_core::{ErrorKind, Result};
 
-/// The pauses between attempts to reconnect double up to this one.
+/// The longest delay between two attempts to reconnect. Delays double up to it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-/// Requests that wait for the connection to be written to.
+/// The capacity of the client's queue of commands that are not yet written to the connection.
 const QUEUED: usize = 4_096;
 
-/// How to reach the servers of NATS: addresses, credentials and TLS.
+/// Configures the connection to NATS: servers, credentials and TLS.
 ///
 /// `Debug` and `Display` show no secrets.
 ///
@@ -50,11 +50,11 @@ enum Login {
 }
 
 impl NatsConfig {
-    /// Makes a configuration for one or more servers of one cluster: URLs with commas between them. Schemes are `nats` and `tls`.
-    /// User and password, or a token, may be in the URL.
+    /// Makes a configuration for one or more servers of one cluster, from URLs separated by commas. The scheme is `nats` or `tls`.
+    /// A URL may contain user and password, or a token. The credentials of the first URL that has some are used for all servers.
     ///
     /// # Errors
-    /// If the text is empty, or a part of it is no such URL.
+    /// If there is no URL, or one is invalid or has another scheme.
     pub fn new(servers: &str) -> Result<Self> {
         let mut all = Vec::new();
         for text in servers
@@ -66,7 +66,7 @@ impl NatsConfig {
         }
         if all.is_empty() {
             let message =
-                "no server of NATS was given: use nats://HOST[:PORT], with commas between several"
+                "no NATS server was given: use nats://HOST[:PORT], with commas between several"
                     .to_owned();
             return Err(errors::bad_nats(message));
         }
@@ -102,13 +102,14 @@ impl NatsConfig {
         self
     }
 
-    /// Logs in with a file of credentials, such as `nsc` writes. It is read at each connect of a relay.
+    /// Logs in with a credentials file, such as `nsc` writes. A [`NatsSource`](crate::NatsSource) reads it for each session. A
+    /// relay reads it until it has connected for the first time, and then keeps these credentials.
     pub fn credentials_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.login = Login::File(path.into());
         self
     }
 
-    /// Trusts the certificates in this PEM file, in addition to those of the system.
+    /// Trusts the certificates in this PEM file, instead of those of the system. Call it again for further files.
     pub fn root_certificates(mut self, path: impl Into<PathBuf>) -> Self {
         self.roots.push(path.into());
         self
@@ -124,19 +125,20 @@ impl NatsConfig {
         self
     }
 
-    /// Refuses servers without TLS. Without this, a server that offers TLS is used with TLS, and another one without.
+    /// Refuses servers without TLS. By default, TLS is used only if the server requires it, or the scheme of its URL is `tls`.
     pub fn require_tls(mut self) -> Self {
         self.requires_tls = true;
         self
     }
 
-    /// Begins with the TLS handshake, before the server has announced itself: for servers with `handshake_first`.
+    /// Begins the TLS handshake before the server has sent its INFO message, for servers with the option `handshake_first`.
     pub fn tls_first(mut self) -> Self {
         self.tls_first = true;
         self
     }
 
-    /// Connects to the given servers only, not to others that they announce, for example because those are not reachable.
+    /// Connects only to the given servers, not to further servers of the cluster that they advertise. Use it if this program
+    /// cannot reach those.
     pub fn only_these_servers(mut self) -> Self {
         self.only_these = true;
         self
@@ -154,19 +156,19 @@ impl NatsConfig {
         self
     }
 
-    /// Sets how long to wait for the answer to a request; zero is refused. Default: 5 s. After that, a relay does not know whether
-    /// the server has stored a batch, and looks.
+    /// Sets how long to wait for the response to a request; zero is refused. Default: 5 s. If a batch is not acknowledged in time,
+    /// the relay reads from the stream whether the server has stored it.
     pub fn request_timeout(mut self, limit: Duration) -> Self {
         self.request_timeout = limit;
         self
     }
 
-    /// Returns how long to wait for the answer to a request.
+    /// Returns how long to wait for the response to a request.
     pub(crate) fn request_limit(&self) -> Duration {
         self.request_timeout
     }
 
-    /// Returns how long it may take to connect.
+    /// Returns how long connecting may take, with attempts at all servers.
     pub(crate) fn connect_limit(&self) -> Duration {
         // The library limits each attempt, but not all of them together.
         let servers = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
@@ -192,12 +194,13 @@ impl NatsConfig {
     /// Connects. The client reconnects by itself from then on.
     ///
     /// # Errors
-    /// If no server can be reached, or the server refuses the credentials, or a file cannot be read. All of this can be retried.
+    /// If no server can be reached, the server refuses the credentials, or a file cannot be read: these errors are retryable. If a
+    /// timeout is zero.
     pub async fn connect(&self) -> Result<Client> {
         self.connect_with(|options| options).await
     }
 
-    /// Like [`connect`](Self::connect), with options of the connection that `adapt` changes.
+    /// Like [`connect`](Self::connect), but `adapt` changes the options of the connection.
     pub(crate) async fn connect_with(
         &self,
         adapt: impl FnOnce(ConnectOptions) -> ConnectOptions,
@@ -245,7 +248,7 @@ impl NatsConfig {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(cause)) => Err(self.refused(cause)),
             Err(_) => {
-                let message = format!("no server of NATS at {self} has answered within {limit:?}");
+                let message = format!("no NATS server at {self} answered within {limit:?}");
                 Err(errors::nats(ErrorKind::Connect, message, None))
             }
         }
@@ -271,29 +274,29 @@ impl NatsConfig {
             }
             _ => (
                 ErrorKind::Connect,
-                "cannot be reached: check that it runs, and host and port",
+                "cannot be reached: check that it runs, and its host and port",
             ),
         };
-        let message = format!("the server of NATS at {self} {what}");
+        let message = format!("the NATS server at {self} {what}");
         errors::nats(kind, message, Some(cause.into()))
     }
 }
 
 fn server(text: &str) -> Result<ServerAddr> {
-    // The text may have a password, so it is in no message.
+    // The text may contain a password, so no message shows it.
     let refuse = |what: &str| {
         Err(errors::bad_nats(format!(
-            "the address of a server of NATS {what}: use nats://HOST[:PORT], or tls://"
+            "the address of a NATS server {what}: use nats://HOST[:PORT] or tls://HOST[:PORT]"
         )))
     };
     match text.parse::<ServerAddr>() {
         Ok(address) if matches!(address.scheme(), "nats" | "tls") => Ok(address),
         Ok(address) => refuse(&format!("has the scheme {}", address.scheme())),
-        Err(_) => refuse("cannot be read"),
+        Err(_) => refuse("is not a valid URL"),
     }
 }
 
-/// The credentials in a URL, which the library does not use by itself.
+/// Returns the credentials in a URL. The client library ignores them.
 fn of_url(address: &ServerAddr) -> Option<Login> {
     let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let user = decoded(address.username()?);
@@ -313,7 +316,7 @@ fn unreadable(path: &Path, cause: std::io::Error) -> pgherald_core::Error {
     errors::nats(ErrorKind::Authentication, message, Some(cause.into()))
 }
 
-/// The pause before an attempt to reconnect.
+/// Returns the delay before an attempt to reconnect.
 fn pause(attempts: usize) -> Duration {
     let doubled = u32::try_from(attempts).map_or(u32::MAX, |n| 2_u32.saturating_pow(n.min(16)));
     (Duration::from_millis(20) * doubled).min(LONGEST_PAUSE)

@@ -1,15 +1,15 @@
 //! PostgreSQL changes through NATS JetStream.
 //!
 //! ```text
-//!   PostgreSQL ── outbox ──► Relay ── atomic batches ──► stream ──► any client of NATS
+//!   PostgreSQL ── outbox ──► Relay ── atomic batches ──► stream ──► any NATS client
 //!                              └───── heartbeats ───────────────►
 //! ```
 //!
 //! - [`Relay`] stores events in a stream; [`RelayActor`] runs it on an arbiter.
 //! - [`telemetry`] names the metrics.
 //! - [`contract`] describes subjects, headers, payloads and heartbeats.
-//! - [`NatsSource`] reads what a relay has stored, for caches and handlers on machines without access to the database.
-//! - [`NatsConfig`] has the servers and the credentials.
+//! - [`NatsSource`] reads the events that a relay has stored, for caches and handlers on machines without access to the database.
+//! - [`NatsConfig`] has the servers, the credentials and the TLS options.
 #![doc = "\n\n"]
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,13 +1,13 @@
-//! The names of the metrics of relays. They are a contract with dashboards and alerts. All have the label `group`, and the metrics
-//! of the group's consumers are recorded in addition.
+//! The names of the metrics of relays. They are a contract with dashboards and alerts. All have the label `group`. The metrics of
+//! the group's consumers are recorded as well.
 
 use metrics::Unit;
 
 /// Batches that relays of this process sent.
 ///
 /// Counter; unit: batches; labels: `group`, `result`. `result` is `stored`; `fenced` (refused, because another relay has stored
-/// events of the slice); `refused` (for another reason: the batch is sent again); or `unknown` (not answered: the relay looks whether
-/// it is stored).
+/// events of the slice); `refused` (not stored for another reason: the relay sends the batch again); or `unknown` (not
+/// acknowledged: the relay reads from the stream whether it is stored).
 pub const RELAY_BATCHES: &str = "pgherald_relay_batches_total";
 /// Events that relays of this process stored.
 ///
@@ -16,14 +16,16 @@ pub const RELAY_EVENTS: &str = "pgherald_relay_events_total";
 /// Resyncs that relays of this process sent: changes may be missing in the stream.
 ///
 /// Counter; unit: resyncs; labels: `group`, `reason`. `reason` is a label of a
-/// [`ResyncReason`](pgherald_core::ResyncReason::label); `destination_lost` (the stream had lost messages); `restored` (the database
-/// was put back to an earlier state); `undecodable`; or `too_large`.
+/// [`ResyncReason`](pgherald_core::ResyncReason::label), such as `restored` (the database was restored to an earlier state) or
+/// `undecodable`; `destination_lost` (the stream has lost messages); `other_group` (another group has stored the messages of the
+/// slice); or `too_large` (an event exceeds the server's limit even without its columns).
 pub const RELAY_RESYNCS: &str = "pgherald_relay_resyncs_total";
 /// Events that relays of this process sent without columns, because they were too large for the server.
 ///
 /// Counter; unit: events; labels: `group`.
 pub const RELAY_TRUNCATED_EVENTS: &str = "pgherald_relay_truncated_events_total";
-/// The age of the oldest change that may not be stored yet, among the slices of the relays of this process.
+/// The greatest lag of the slices of the relays of this process: all older changes are stored. Slices with an unknown lag do not
+/// count.
 ///
 /// Gauge; unit: seconds; labels: `group`.
 pub const RELAY_LAG_SECONDS: &str = "pgherald_relay_lag_seconds";
@@ -51,7 +53,7 @@ pub fn describe() {
     for (name, help) in counters {
         metrics::describe_counter!(name, Unit::Count, help);
     }
-    let help = "The age of the oldest change that may not be stored yet";
+    let help = "The greatest lag of the slices: all older changes are stored";
     metrics::describe_gauge!(RELAY_LAG_SECONDS, Unit::Seconds, help);
     let help = "The share of the stream's limits that is in use";
     metrics::describe_gauge!(RELAY_STREAM_USAGE, Unit::Count, help);

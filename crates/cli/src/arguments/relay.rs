@@ -71,7 +71,7 @@ pub(crate) struct Relay {
     /// Log in with the token in this file
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Require TLS, and trust the certificates in this PEM file in addition to those of the system
+    /// Require TLS, and trust the certificates in this PEM file instead of those of the system
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,
     /// Require TLS, and present this certificate: a chain in PEM

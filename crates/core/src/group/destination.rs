@@ -1,9 +1,9 @@
 //! Where relays store events: the contract between the engine and a destination.
 //!
-//! A relay is a group whose consumers store each event in a destination, such as a stream of NATS, instead of running a handler. The
-//! destination keeps messages of a slice in order, and stores a batch as a whole or not at all, on condition that the last message of
-//! the slice is still the expected one. So the position of a slice is stored with the events, and the condition fences a consumer
-//! that was stopped for longer than its lease.
+//! A relay is a group whose consumers store each event in a destination, such as a stream of NATS, instead of running a handler.
+//! The destination keeps the messages of a slice in order. It stores a batch as a whole or not at all, and only if the last message
+//! of the slice is still the expected one. So the position of a slice is stored with the events, and the condition fences a
+//! consumer that was suspended for longer than its lease.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,10 +20,10 @@ const NEARLY_FULL: f64 = 0.8;
 
 /// Stores the messages of slices.
 pub trait Destination: 'static {
-    /// Returns the place in words, which the group stores: a group has one destination.
+    /// Returns a description of the destination. The group stores it, because a group has one destination.
     fn name(&self) -> String;
 
-    /// Returns the most messages of a batch.
+    /// Returns the maximum number of messages in a batch.
     fn max_batch(&self) -> usize;
 
     /// Reads the state of the destination. The answer must not be older than the request.
@@ -32,8 +32,8 @@ pub trait Destination: 'static {
     /// Reads the last message of a slice. The answer must not be older than the request.
     fn last(&self, slice: i32) -> LocalBoxFuture<'static, Result<Last>>;
 
-    /// Reads which events the messages of a slice between two sequences have, both included. Messages without an event are left
-    /// out. Returns `None` if there are more than `limit`.
+    /// Reads the identities of the events that a slice has between two sequences, both included. Returns `None` if there are more
+    /// than `limit`.
     fn stored(
         &self,
         slice: i32,
@@ -89,18 +89,18 @@ pub struct Last {
     pub max_age: Option<Duration>,
 }
 
-/// What a relay needs of the last message of a slice.
+/// The parts of a slice's last message that a relay needs.
 #[derive(Clone, Debug)]
 pub struct LastMessage {
     /// Its sequence.
     pub sequence: u64,
     /// When it was stored.
     pub stored_at: SystemTime,
-    /// What it says about the position of the slice. `None` if no relay has written it.
+    /// The position of the slice that it records. `None` if no relay has written it.
     pub mark: Option<Mark>,
 }
 
-/// The position of a slice after a batch, as texts. It is stored with the last message of the batch.
+/// The position of a slice after a batch, as text. It is stored with the last message of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The group that the slice belongs to, and the number of its slices.
@@ -109,11 +109,11 @@ pub struct Mark {
     pub cursor: String,
     /// The history of the outbox that the cursor belongs to.
     pub history: String,
-    /// Sequences of earlier messages whose events are stored although they are behind the cursor.
+    /// The range of earlier messages whose events the cursor does not cover. They are skipped when they are read again.
     pub listed: Option<(u64, u64)>,
 }
 
-/// What distinguishes an event from all others of the same outbox, also of one that was put back to an earlier state.
+/// Identifies an event among all events of an outbox, even after the outbox was restored to an earlier state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The id in the outbox.
@@ -124,7 +124,7 @@ pub struct Identity {
     pub recorded_us: i64,
 }
 
-/// Messages of one slice, to be stored as a whole.
+/// Messages of one slice, which are stored as a whole or not at all.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The slice.
@@ -149,7 +149,7 @@ pub enum Message {
         /// The hash of its key.
         hash: i32,
     },
-    /// Changes are missing.
+    /// Changes may be missing.
     Resync {
         /// A [label](crate::ResyncReason::label), or another word.
         reason: &'static str,
@@ -160,7 +160,7 @@ pub enum Message {
     },
 }
 
-/// What became of a batch.
+/// The outcome of storing a batch.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// It is stored. The last message has this sequence.
@@ -169,7 +169,7 @@ pub enum Outcome {
     Fenced,
     /// Nothing is stored. The same batch may be stored later.
     Refused(Error),
-    /// Perhaps it is stored, or will be.
+    /// It may have been stored, or may be stored later.
     Unknown(Error),
 }
 
@@ -184,11 +184,11 @@ pub struct SliceState {
     pub incarnation: Arc<str>,
     /// The sequence of its last message, as far as this consumer knows.
     pub sequence: u64,
-    /// Everything that was committed before is stored. `None` if that is unknown.
+    /// Every change that was committed before this time is stored. `None` if the time is unknown.
     pub complete_until: Option<Instant>,
 }
 
-/// What a relay knew to be stored of a slice when it wrote the slice's cursor. The database keeps it as a text.
+/// The last message of a slice when a relay wrote the slice's cursor. The database keeps it as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) incarnation: Arc<str>,
@@ -202,7 +202,7 @@ pub(super) struct Known {
 const CLOCKS: Duration = Duration::from_secs(5);
 
 impl Known {
-    /// Knows that a message was stored just now.
+    /// Records that a message was stored just now.
     pub(super) fn now(incarnation: Arc<str>, sequence: u64, listed: Option<(u64, u64)>) -> Self {
         Self {
             incarnation,
@@ -231,7 +231,7 @@ impl Known {
         }
     }
 
-    /// Returns `None` for a text that a relay has not written.
+    /// Returns `None` if the text fails to parse.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let (incarnation, sequence, at) = (words.next()?, words.next()?, words.next()?);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_read_as_it_was_written() {
+    fn known_messages_round_trip_as_text() {
         for listed in [None, Some((3, 17))] {
             let known = Known::now("1767".into(), 42, listed);
             assert_eq!(Known::parse(&known.to_text()), Some(known.clone()));

@@ -1,23 +1,25 @@
-//! Finds out where a relay continues a slice that it has claimed.
+//! Determines where a relay continues a slice that it has claimed.
 //!
-//! Two places have a position: the last message of the slice at the destination (the *tip*), and the database, which follows behind.
+//! The position of a slice is stored in two places: in its last message at the destination (the *tip*), and later in the database.
 //!
 //! | the tip | the relay continues |
 //! |---|---|
 //! | is ahead of the cursor in the database | from the cursor of the tip |
-//! | has the same cursor, and the database does not know it: it is an announcement | from that cursor |
+//! | has the same cursor, and is not known to the database: an announcement | from that cursor |
 //! | is the message that the database knows | from the cursor in the database, which may be ahead: a slice without events has no messages |
-//! | is newer, and behind that cursor: a late batch of another relay | from the cursor in the database, without stored events |
-//! | is missing, older than what the database knows, or in another stream | from the cursor in the database, after a resync |
+//! | is newer, but its cursor is earlier: a late batch of another relay | from the cursor in the database, skipping stored events |
+//! | is missing, and the database knows none, or one that has expired by age | from the cursor in the database |
+//! | is missing otherwise, older than the known one, or in another stream | from the cursor in the database, after a resync |
 //! | is of another group, or of one with another number of slices | from the cursor in the database, after a resync |
-//! | is of another group, and newer than what the database knows | not: two groups store there |
-//! | belongs to an earlier history of the outbox | from the cursor in the database, without the events that are stored already |
+//! | is of another group, and newer than what the database knows | not at all: two groups store under one prefix |
+//! | belongs to an earlier history of the outbox | from the cursor in the database, skipping stored events |
 //!
-//! **Histories.** A server that has crashed assigns transaction ids again that a snapshot in the tip's cursor may list as finished,
-//! although nothing of them was committed. Only the cursor in the database is certain then. But the messages after the one that the
-//! database knows show which later events are stored. Those that the outbox still has were committed before the crash, and are
-//! skipped when they are read again. If the outbox lacks one of them, the database was put back to an earlier state, so a resync is
-//! announced. Until all of these events were read, each batch lists the messages again, for the next relay.
+//! **Histories.** After a crash, PostgreSQL may assign transaction ids again. The snapshot in the tip's cursor may list such an id
+//! as finished, although its first transaction never committed. So only the cursor in the database is reliable then. The messages
+//! after the one that the database knows show which later events are stored. If the outbox still has such an event, it was
+//! committed before the crash, and the relay skips it when it reads it again. If the outbox lacks one of them, the database was
+//! restored to an earlier state, and the relay announces a resync. Until all of these events were read, each batch lists their
+//! messages for the next relay.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -30,10 +32,10 @@ use super::slices::Opening;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{Cursor, History, stored_events};
 
-/// The most events that are skipped. A relay has at most some thousands in flight.
+/// The maximum number of events to skip. A relay has at most a few thousand in flight.
 const MAX_LISTED: usize = 50_000;
 
-/// Why a slice resyncs whose messages another group has stored. Its keys may have been in other slices.
+/// The reason of a resync if another group has stored the messages of the slice. The keys may have been in other slices then.
 pub(super) const OTHER_GROUP: &str = "other_group";
 
 /// Where to continue a slice.
@@ -45,10 +47,11 @@ pub(super) struct Opened {
     pub(super) sequence: u64,
     /// When that message was stored, in seconds since 1970.
     pub(super) at: u64,
-    /// Events behind the cursor that are stored already, and the messages that have them.
+    /// Events that the cursor does not cover, but that are stored already.
     pub(super) skipped: HashMap<i64, Identity>,
+    /// The range of messages that have these events.
     pub(super) listed: Option<(u64, u64)>,
-    /// Why changes may be missing at the destination, if they may be.
+    /// The reason of a resync, if changes may be missing at the destination.
     pub(super) resync: Option<&'static str>,
 }
 
@@ -65,7 +68,7 @@ enum Relation {
     OtherGroup,
     /// Do not continue, because this other group stores messages too.
     Contended((Arc<str>, i32)),
-    /// The messages between these sequences decide.
+    /// Continue from the cursor in the database. The messages between these sequences show which events to skip.
     Unknown(u64, u64),
 }
 
@@ -130,7 +133,7 @@ async fn exist(link: Arc<Link>, events: Vec<Identity>) -> Result<Vec<Identity>> 
     Ok(events.into_iter().filter(same).collect())
 }
 
-/// Returns when the last message was stored: by the clock of the relay that has stored it, if the database knows that.
+/// Returns when the last message was stored, by the clock of the relay that stored it if the database has that time.
 fn stored_at(known: Option<&Known>, last: &Last) -> u64 {
     let Some(LastMessage {
         sequence,
@@ -206,7 +209,7 @@ fn relate(
         _ => 1,
     };
     match tip {
-        // Another outbox has the events, so none of the messages is about this one.
+        // The messages are from another outbox, so none of them has an event of this one.
         Some(Tip {
             is_same_outbox: false,
             ..
@@ -239,7 +242,7 @@ impl Tip {
 }
 
 impl Opened {
-    /// What the database has to know of the slice.
+    /// Returns the last message of the slice, to be written to the database.
     pub(super) fn known(&self) -> Known {
         Known {
             incarnation: Arc::clone(&self.incarnation),
@@ -249,8 +252,8 @@ impl Opened {
         }
     }
 
-    /// Skips the events of these messages that the relay has not read again yet. Without knowing them it cannot skip any, and
-    /// resyncs. Returns whether the outbox has all of the events.
+    /// Skips the events of these messages, except for those that the cursor covers. If there are too many to list, it skips none,
+    /// and the slice resyncs. Returns whether the outbox has all of the events.
     async fn skip(
         &mut self,
         (destination, link, slice): (&impl Destination, &Arc<Link>, i32),

@@ -12,7 +12,7 @@
 //! | [`SLICES`] | the last message of a batch | the number of slices of the group |
 //! | [`CURSOR`] | the last message of a batch | the position of the slice after the batch, for relays |
 //! | [`HISTORY`] | the last message of a batch | the history of the outbox that the cursor belongs to, for relays |
-//! | [`LISTED`] | the last message of some batches | sequences of earlier messages whose events are behind the cursor, for relays |
+//! | [`LISTED`] | the last message of some batches | earlier messages whose events the cursor does not cover, as a range, for relays |
 
 /// The id of the event in the outbox.
 pub const EVENT: &str = "Pgherald-Event";
@@ -24,7 +24,7 @@ pub const RECORDED: &str = "Pgherald-Recorded";
 pub const KEY: &str = "Pgherald-Key";
 /// The trace context of the change.
 pub const TRACEPARENT: &str = "traceparent";
-/// What was left out of an event that is too large for the server.
+/// The part that was left out of an event that was too large for the server: `columns`.
 pub const TRUNCATED: &str = "Pgherald-Truncated";
 /// The group of the relay that has stored the batch.
 pub const GROUP: &str = "Pgherald-Group";
@@ -34,5 +34,5 @@ pub const SLICES: &str = "Pgherald-Slices";
 pub const CURSOR: &str = "Pgherald-Cursor";
 /// The history of the outbox that the cursor belongs to.
 pub const HISTORY: &str = "Pgherald-History";
-/// The first and the last sequence of the earlier messages whose events are behind the cursor, as `FIRST-LAST`.
+/// The range of earlier messages whose events the cursor does not cover: their first and last sequence, as `FIRST-LAST`.
 pub const LISTED: &str = "Pgherald-Listed";

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A heartbeat of a slice, which its relay sends once a second while it runs.
+/// A heartbeat of a slice. The relay that owns the slice sends one at each interval, once a second by default.
 ///
-/// A reader whose slices all have a recent heartbeat with a small lag misses nothing that was committed before. Relays that compete
-/// for a slice both send heartbeats: the one with the greatest epoch counts, and another one's lag grows. As JSON:
+/// A reader that has read the stream up to the sequences of recent heartbeats of all slices misses no change that is older than
+/// their lag. If two relays send heartbeats of one slice, the one with the greater epoch counts, and the lag of the other one
+/// grows. As JSON:
 ///
 /// ```
 /// use pgherald_nats::contract::Heartbeat;
@@ -29,14 +30,15 @@ pub struct Heartbeat {
     pub slice: u16,
     /// The number of slices of the relay's group. Their numbers begin with 0.
     pub slices: u16,
-    /// The epoch of the slice. Each change of its relay raises it.
+    /// The epoch of the slice. Each claim of the slice by a relay raises it.
     pub epoch: i64,
     /// Identifies the stream that `sequence` belongs to: when the stream was created, in nanoseconds since 1970. A stream that was
     /// deleted and created again has another value.
     pub incarnation: Box<str>,
     /// The sequence of the last message that the relay knows to be stored in the slice; 0 if there is none.
     pub sequence: u64,
-    /// Milliseconds, at the time of the heartbeat: every change that was committed before them is stored, at `sequence` or before.
+    /// The lag at the time of the heartbeat, in milliseconds: every change that was committed before that is stored, at `sequence`
+    /// or before it.
     pub lag_ms: u64,
     /// The time between two heartbeats, in milliseconds.
     pub interval_ms: u64,
@@ -74,16 +76,16 @@ impl Heartbeat {
         }
     }
 
-    /// Reads a heartbeat.
+    /// Parses a heartbeat.
     ///
     /// # Errors
-    /// If the payload is no heartbeat of this version.
+    /// If the payload is not a heartbeat, or has another version of the contract.
     pub fn parse(payload: &[u8]) -> serde_json::Result<Self> {
         let heartbeat: Self = serde_json::from_slice(payload)?;
         match heartbeat.version {
             Self::VERSION => Ok(heartbeat),
             version => Err(serde::de::Error::custom(format!(
-                "the version of the heartbeat is {version}, and this program reads {}",
+                "the heartbeat has version {version}, and this program reads version {}",
                 Self::VERSION
             ))),
         }
@@ -120,7 +122,7 @@ mod tests {
     use super::Heartbeat;
 
     #[test]
-    fn heartbeats_are_read_as_they_were_written_and_other_messages_are_not() {
+    fn heartbeats_round_trip_as_json_and_other_payloads_are_errors() {
         let (lag, interval) = (Duration::from_millis(40), Duration::from_secs(1));
         let heartbeat = Heartbeat::new((2, 32), 77, ("1767", 4_711), lag, interval);
         let json = heartbeat.to_json();

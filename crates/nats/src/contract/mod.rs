@@ -5,10 +5,10 @@
 //! its rows. The subjects of the stream are `PREFIX.>`. See [`EventSubject`] for how names become tokens.
 //!
 //! **Payloads** are the messages of the distributor's `/v1`: `{"type":"event","event":{…}}`, and at the control subject
-//! `{"type":"resync","reasons":["trimmed"],"lost":0,"scope":{}}`. Readers skip types and fields that they do not know. After a
-//! resync, a reader that keeps state reads the tables again: changes within the scope are missing before it. A resync whose scope
-//! has neither `slice` nor `tables` is about all slices, although it stands in one of them, so read the control subjects of all
-//! slices.
+//! `{"type":"resync","reasons":["trimmed"],"lost":0,"scope":{}}`. Readers skip types and fields that they do not know. Before a
+//! resync, changes within its scope may be missing, so a reader that keeps state reads the tables again after it. A resync whose
+//! scope has neither `slice` nor `tables` concerns all slices, although it is stored in one of them. So read the control subjects
+//! of all slices.
 //!
 //! **Headers** are listed in [`headers`].
 //!

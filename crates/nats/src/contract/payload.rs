@@ -4,15 +4,15 @@ use pgherald_core::__private::host::events::ToPayload;
 use pgherald_core::__private::host::message::{Content, Scope};
 use pgherald_core::Event;
 
-/// The payload of an event.
+/// Returns the payload of an event.
 ///
 /// # Errors
-/// If the columns are no JSON.
+/// If the columns are not valid JSON.
 pub(crate) fn event(event: &Event) -> serde_json::Result<String> {
     event.to_payload_of(None).map(|payload| wrapped(&payload))
 }
 
-/// The payload of an event that is too large with its columns.
+/// Returns the payload of an event that is too large with its columns.
 ///
 /// # Errors
 /// As [`event`].
@@ -24,7 +24,7 @@ fn wrapped(payload: &str) -> String {
     format!(r#"{{"type":"event","event":{payload}}}"#)
 }
 
-/// The payload of a resync: changes within the scope are missing.
+/// Returns the payload of a resync: changes within the scope may be missing.
 pub(crate) fn resync(reasons: &[&str], scope: Scope<'_>) -> String {
     Content::Resync {
         reasons,

@@ -80,7 +80,7 @@ impl FromStr for Prefix {
     type Err = Error;
 
     /// # Errors
-    /// If the text is no prefix.
+    /// If the text is not a valid prefix.
     fn from_str(text: &str) -> Result<Self> {
         let is_token = |token: &str| {
             let mut bytes = token.bytes();

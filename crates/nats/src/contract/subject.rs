@@ -1,4 +1,4 @@
-//! Subjects, and how names of tables become tokens.
+//! Subjects, and the encoding of table names as tokens.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::Prefix;
 
 /// The characters that are escaped: all but ASCII letters, digits, `_` and `-`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
-/// The token of a name that is empty or absent. No escaped name has it.
+/// The token of an empty or absent name. No other name is escaped to it.
 const EMPTY: &str = "%";
 /// The last token of announcements.
 const CONTROL: &str = "$control";
@@ -119,7 +119,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The subjects of some events, as a filter of a consumer. An absent part is a wildcard.
+/// Selects the subjects of events, as the filter of a NATS consumer. An absent part is a wildcard.
 ///
 /// ```
 /// use pgherald_nats::contract::{Prefix, SubjectFilter};
@@ -156,7 +156,7 @@ impl SubjectFilter<'_> {
     }
 }
 
-/// Escapes a name.
+/// Escapes a name, so that it is one token.
 pub(crate) fn escape(name: &str) -> Cow<'_, str> {
     match name {
         "" => Cow::Borrowed(EMPTY),
@@ -164,7 +164,7 @@ pub(crate) fn escape(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Reads a token. Returns `None` if it is no UTF-8.
+/// Unescapes a token. Returns `None` if it is empty or not UTF-8.
 pub(crate) fn unescape(token: &str) -> Option<Cow<'_, str>> {
     match token {
         "" => None,
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn control_subjects_and_foreign_subjects_are_told_apart() {
+    fn control_subjects_are_parsed_and_foreign_subjects_are_not() {
         let prefix: Prefix = "a.b".parse().unwrap();
         let control = prefix.control(12);
         assert_eq!(
@@ -217,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_becomes_one_token_and_is_read_again(
+        fn any_name_is_escaped_to_one_token_and_parsed_back(
             slice in any::<u16>(),
             (schema, table) in (".{0,20}", ".{0,20}"),
             operation in prop::sample::select(Operation::ALL.to_vec()),

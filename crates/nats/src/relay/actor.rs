@@ -28,9 +28,10 @@ use super::{Relay, RelayHandle};
 /// # }
 /// ```
 ///
-/// States: running, then stopped. The relay reconnects and survives its own panics without the actor. [`Drain`] stops the actor: the
-/// reply is sent when no batch is under way any more. If it is stopped in another way, other relays of the group take over its slices
-/// when its lease has expired. The reports have the counts of the group's consumer; [`handle`](Self::handle) has those of the relay.
+/// States: running, then stopped. The relay reconnects, and restarts after a panic of its consumer, without the actor. [`Drain`]
+/// stops the actor: it replies when no batch is in flight, or after the deadline. If the actor is stopped in another way, other
+/// relays of the group take over its slices when the lease has expired. The reports have the counts of the group's consumer;
+/// [`handle`](Self::handle) has those of the relay.
 #[derive(Debug)]
 pub struct RelayActor {
     handle: RelayHandle,

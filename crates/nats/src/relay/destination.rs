@@ -21,12 +21,12 @@ use super::session::Connector;
 
 /// The most messages of an atomic batch that a server accepts.
 const MAX_BATCH: usize = 1_000;
-/// The error of a server whose constant message differs from that of older ones; see [`ErrorCode`].
+/// The errors of a batch whose expected sequence is not the last one. The second code has a message without the actual sequence.
 const WRONG_LAST: [ErrorCode; 2] = [
     ErrorCode::STREAM_WRONG_LAST_SEQUENCE,
     ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT,
 ];
-/// The errors of a server that has no room. Nothing is stored then.
+/// The errors of a server that has no room. It has stored nothing then.
 const NO_ROOM: [ErrorCode; 6] = [
     ErrorCode::STREAM_STORE_FAILED,
     ErrorCode::INSUFFICIENT_RESOURCES,
@@ -42,7 +42,7 @@ pub(super) struct JetStream {
     pub(super) slices: Arc<Slices>,
 }
 
-/// Returns the place in words, which the group stores.
+/// Returns the description of the destination, which the group stores.
 pub(super) fn name(options: &RelayOptions) -> String {
     format!(
         "stream {} of NATS, prefix {}",
@@ -112,7 +112,7 @@ impl Destination for JetStream {
             let opened = connector.open().await?;
             let subject = connector.options.prefix.slice(number(slice));
             let (mut stored, mut next) = (Vec::new(), first);
-            // One by one from the leader: a replica that is behind would leave some out.
+            // Read each message from the leader, because a replica that lags behind would leave some out.
             while next <= last {
                 let request = opened.stream.raw_message_builder();
                 let found = request
@@ -188,7 +188,7 @@ async fn store(connector: &Connector, metrics: &Metrics, batch: &Batch) -> Outco
     }
 }
 
-/// Decides what became of a batch that was not acknowledged. In doubt, the outcome is unknown: the relay looks what is stored.
+/// Returns the outcome of a batch that was not acknowledged. In doubt it is unknown, and the relay reads what is stored.
 fn concluded(connector: &Connector, cause: BatchPublishError) -> Outcome {
     let name = &connector.options.stream;
     let code = std::error::Error::source(&cause)
@@ -209,7 +209,7 @@ fn concluded(connector: &Connector, cause: BatchPublishError) -> Outcome {
     }
     if cause.kind() == BatchPublishErrorKind::BatchPublishTooManyInflight {
         let message = format!(
-            "stream {name:?} has as many unfinished batches as its server accepts: run fewer relays, or with a smaller concurrency"
+            "stream {name:?} has as many unfinished batches as its server accepts: run fewer relays, or lower their concurrency"
         );
         return Outcome::Refused(errors::nats(
             ErrorKind::Destination,
@@ -229,7 +229,7 @@ fn concluded(connector: &Connector, cause: BatchPublishError) -> Outcome {
 }
 
 fn unread(subject: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    let message = format!("cannot read the last message of {subject}");
+    let message = format!("cannot read a message of {subject}");
     errors::nats(ErrorKind::Disconnected, message, Some(cause.into()))
 }
 

@@ -13,7 +13,7 @@ use super::metrics::Metrics;
 use super::session::Connector;
 use crate::contract::Heartbeat;
 
-/// The slices of a relay, as its consumer has published them last.
+/// The slices of a relay, as its consumer last published them.
 #[derive(Default)]
 pub(super) struct Slices(Mutex<Vec<SliceState>>);
 
@@ -49,7 +49,7 @@ impl Lag {
     }
 }
 
-/// Sends a heartbeat of each slice at each interval. Never ends. A slice without a known lag has none.
+/// Sends a heartbeat of each slice at each interval. Never returns. Sends none for a slice whose lag is unknown.
 pub(super) async fn send(
     connector: Arc<Connector>,
     slices: Arc<Slices>,
@@ -72,7 +72,7 @@ pub(super) async fn send(
             let Ok(session) = connector.session().await else {
                 return;
             };
-            // The client would send them when it is connected again, and they would be too old.
+            // The client would send the heartbeats when it has reconnected, and they would be too old.
             if session.client.connection_state() != State::Connected {
                 return;
             }

@@ -19,7 +19,7 @@ static TRACEPARENT: HeaderName = HeaderName::from_static(headers::TRACEPARENT);
 const EXPECTED: &str = "Nats-Expected-Last-Subject-Sequence";
 const EXPECTED_OF: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
-/// The messages of a batch, and what is counted once they are stored.
+/// The messages of a batch, and the counts to record once they are stored.
 #[derive(Default)]
 pub(super) struct Built {
     pub(super) messages: Vec<OutboundMessage>,
@@ -31,7 +31,7 @@ pub(super) struct Built {
     pub(super) resyncs: Vec<&'static str>,
 }
 
-/// Builds the messages of a batch. The first one has the expectation, and the last one the position.
+/// Builds the messages of a batch. The first one has the expected last sequence, and the last one has the position.
 pub(super) fn build(batch: &Batch, prefix: &Prefix, session: &Session) -> Built {
     let slice = u16::try_from(batch.slice).unwrap_or(u16::MAX);
     let mut builder = Builder {
@@ -125,9 +125,9 @@ impl Builder<'_> {
                 return outbound(subject, json, headers);
             }
             Ok(_) => {}
-            // The outbox has only columns that are JSON.
+            // Does not happen: the outbox stores columns as JSON.
             Err(error) => {
-                tracing::error!(id = identity.id, error = %error, "columns that are no JSON");
+                tracing::error!(id = identity.id, error = %error, "columns are not valid JSON");
             }
         }
         if let Ok(json) = payload::event_without_columns(event)
@@ -171,7 +171,7 @@ fn describe(headers: &mut HeaderMap, identity: &Identity, hash: i32) {
     }
     headers.insert(RECORDED.clone(), recorded_us.to_string());
     headers.insert(KEY.clone(), format!("{:08x}", hash.cast_unsigned()));
-    // The ids of a trace context are not zero.
+    // Zero is not a valid id in a trace context.
     let trace = u128::from(xid.unwrap_or(0)) << 64 | u128::from(id.cast_unsigned() >> 63) | 1;
     let span = id.cast_unsigned().max(1);
     headers.insert(
@@ -207,7 +207,7 @@ pub(super) fn read_mark(headers: &HeaderMap) -> Option<Mark> {
     })
 }
 
-/// Reads which event a message has. Returns `None` for other messages.
+/// Reads the identity of the event in a message. Returns `None` for other messages.
 pub(super) fn read_identity(headers: &HeaderMap) -> Option<Identity> {
     let number = |name: &'static str| headers.get(name).map(|value| value.as_str());
     Some(Identity {
@@ -226,7 +226,7 @@ mod tests {
     use crate::contract::headers;
 
     #[test]
-    fn positions_and_identities_are_read_as_they_were_written() {
+    fn positions_and_identities_round_trip_as_headers() {
         let mut headers = HeaderMap::new();
         assert_eq!((read_mark(&headers), read_identity(&headers)), (None, None));
         let identity = Identity {

@@ -6,9 +6,10 @@
 //!   cursors ◄── behind ──────┘      └──── last message of each slice ───┘
 //! ```
 //!
-//! **The position lives in the stream.** The last message of each batch has the slice's cursor after it. A relay that takes a slice
-//! over reads the last message of that slice, continues from its cursor, and expects that message's sequence with its first batch. So
-//! a crash at any moment doubles nothing, and a relay that was stopped for longer than its lease is refused by the stream.
+//! **The position lives in the stream.** The last message of each batch has the slice's cursor after the batch. A relay that takes
+//! over a slice reads the last message of that slice, and continues from its cursor. Its first batch expects the sequence of that
+//! message. So a crash at any moment duplicates no event, and the stream refuses a relay that was suspended for longer than its
+//! lease.
 //!
 //! Owners: the consumer of core (`group/engine/relays`) owns queues and positions. [`session`] owns the connection to NATS,
 //! [`destination`] translates between both. [`heartbeats`] reads what the consumer has published.
@@ -72,7 +73,7 @@ pub struct Relay {
     shared: Shared,
 }
 
-/// What the relay and its heartbeats share.
+/// State that the relay shares with its heartbeats.
 #[derive(Clone)]
 struct Shared {
     connector: Arc<Connector>,
@@ -88,7 +89,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Relay {
-    /// Makes a relay from a database to a stream. Connects to neither.
+    /// Makes a relay from a database to a stream. Does not connect yet.
     ///
     /// # Errors
     /// If an option is out of its range.
@@ -123,11 +124,12 @@ impl Relay {
         Ok((handle, Self { consumer, shared }))
     }
 
-    /// Starts a relay beside the handlers of a herald, which must watch tables in outbox mode. The relay requires the tables that its
-    /// [filter](RelayOptions::filter) matches, and shares the connections of the herald's durable handlers. The herald's shutdown
-    /// drains it.
+    /// Starts a relay next to the handlers of a herald, which must watch tables in outbox mode. The relay requires the tables that
+    /// its [filter](RelayOptions::filter) matches, and shares the connections of the herald's durable handlers. The herald drains
+    /// the relay at shutdown.
     ///
-    /// When this returns, the relay is live, so the stream receives each event that is committed from then on.
+    /// When this returns, the relay is live, so the stream receives each event that is committed from then on. If the herald was
+    /// [started without waiting](pgherald_actors::HeraldBuilder::start_without_waiting), this does not wait either.
     ///
     /// ```no_run
     /// use pgherald_actors::Herald;
@@ -165,7 +167,7 @@ impl Relay {
             options.group = group;
             let (handle, relay) = Self::new(database, nats, options)?;
             let health = handle.health();
-            // The other end waits for it.
+            // `start` waits for the handle, unless its future was dropped.
             let _ = sender.send(handle.clone());
             Ok((RelayActor::new(handle, relay), health))
         };
@@ -174,12 +176,12 @@ impl Relay {
         Ok((handle, relay))
     }
 
-    /// Connects to NATS, and verifies the server and the stream, which is created if the options say so. A running relay retries
-    /// the errors that this returns.
+    /// Connects to NATS, and verifies the server and the stream. Creates a missing stream if the options say so. A running relay
+    /// retries the errors that this returns.
     ///
     /// # Errors
-    /// If no server can be reached, the server refuses the credentials, is older than 2.12 or has no JetStream, or the stream does not
-    /// exist or fit.
+    /// If no server can be reached. If the server refuses the credentials, is older than 2.12, or has no JetStream. If the stream
+    /// does not exist or does not fit.
     pub async fn verify(&self) -> Result<()> {
         self.shared.connector.open().await.map(drop)
     }
@@ -193,7 +195,8 @@ impl Relay {
         status::look(&self.shared.connector).await
     }
 
-    /// Returns where the relay stores events, in the words of [`GroupStatus::destination`](pgherald_core::group::GroupStatus::destination).
+    /// Returns the description of the relay's destination, as in
+    /// [`GroupStatus::destination`](pgherald_core::group::GroupStatus::destination).
     #[must_use]
     pub fn destination(&self) -> String {
         destination::name(&self.shared.connector.options)
@@ -237,9 +240,9 @@ pub struct RelayReport {
     pub events: u64,
     /// Batches that were refused, because another relay had stored events of the slice.
     pub fenced: u64,
-    /// Batches that were refused for another reason, and sent again.
+    /// Batches that were not stored for another reason. The relay sends them again.
     pub refused: u64,
-    /// Batches that were not answered. The relay has looked whether they are stored.
+    /// Batches that were not acknowledged. The relay reads from the stream whether they are stored.
     pub unknown: u64,
     /// Resyncs that were stored.
     pub resyncs: u64,
@@ -280,7 +283,7 @@ impl RelayHandle {
         status::look(&self.connector).await
     }
 
-    /// Stops the relay, and returns its report when it has ended. Batches that were sent are waited for, until `deadline`.
+    /// Stops the relay, and returns its report when it has ended. Waits up to `deadline` for the batches that it has sent.
     pub async fn drain(&self, deadline: Duration) -> RelayReport {
         self.consumer.drain(deadline).await;
         self.report()

@@ -8,7 +8,7 @@ use pgherald_core::{DurableOptions, Filter, Result};
 
 use crate::contract::Prefix;
 
-/// The most batches that are sent at a time. A server takes 50 unfinished batches of a stream.
+/// The maximum number of batches in flight. A server accepts 50 unfinished batches of a stream.
 const MAX_CONCURRENCY: usize = 16;
 
 /// The options of a relay: its group, its stream, and limits.
@@ -35,7 +35,7 @@ pub struct RelayOptions {
 
 impl RelayOptions {
     /// Returns the default options for a group and a stream: the prefix `pg`, a lease of 10 s, a heartbeat each second, and up to 8
-    /// batches at a time.
+    /// batches in flight.
     ///
     /// Any number of relays with the same group share its slices. The group is one of the database: it is listed, paused and deleted
     /// like the group of a durable handler.
@@ -80,7 +80,8 @@ impl RelayOptions {
         self
     }
 
-    /// Lets a new group begin with everything that is still in the outbox.
+    /// Lets a new group begin with everything that is still in the outbox. By default, a new group announces a resync, and begins
+    /// with the events that are committed after its creation.
     pub fn from_beginning(mut self) -> Self {
         self.group = self.group.from_beginning();
         self
@@ -92,7 +93,7 @@ impl RelayOptions {
         self
     }
 
-    /// Sets how many batches may be sent at a time, each of another slice: 1 to 16. Default: 8.
+    /// Sets the maximum number of batches in flight, each of a different slice: 1 to 16. Default: 8.
     pub fn concurrency(mut self, batches: usize) -> Self {
         self.concurrency = batches;
         self
@@ -132,7 +133,7 @@ impl RelayOptions {
     }
 }
 
-/// How a relay creates its stream.
+/// The options with which a relay creates its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "options do nothing until a relay is made with them"]
 pub struct StreamOptions {
@@ -165,25 +166,26 @@ impl StreamOptions {
         self
     }
 
-    /// Stores messages in memory only. All of them are lost if the servers stop, and the relay announces a resync then.
+    /// Stores messages in memory only. If the servers stop, all messages are lost, and the relay announces a resync.
     pub const fn in_memory(mut self) -> Self {
         self.in_memory = true;
         self
     }
 
-    /// Deletes messages of this age.
+    /// Sets the age at which the stream deletes messages. By default, it keeps them.
     pub const fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
     }
 
-    /// Sets the most bytes of the stream. The oldest messages are deleted, unless the stream [refuses new](Self::refuse_new) ones.
+    /// Sets the maximum size of the stream in bytes. A full stream deletes its oldest messages, unless it
+    /// [refuses new](Self::refuse_new) ones.
     pub const fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
         self
     }
 
-    /// Sets the most messages of the stream, like [`max_bytes`](Self::max_bytes).
+    /// Sets the maximum number of messages in the stream, like [`max_bytes`](Self::max_bytes).
     pub const fn max_messages(mut self, count: u64) -> Self {
         self.max_messages = Some(count);
         self

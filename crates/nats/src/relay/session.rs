@@ -17,7 +17,7 @@ use crate::config::NatsConfig;
 
 /// The first version with atomic batches.
 const OLDEST: (u64, u64) = (2, 12);
-/// What the headers of an event and of its place in a batch take at most, in bytes.
+/// The maximum size of the headers of an event and of its place in a batch, in bytes.
 const HEADERS: usize = 1_024;
 
 pub(super) struct Connector {
@@ -30,11 +30,11 @@ pub(super) struct Connector {
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) context: Context,
-    /// The limit of the stream, if it has one.
+    /// The maximum size of a message in the stream, in bytes, if it has such a limit.
     max_message: Option<usize>,
 }
 
-/// The stream, as it is now.
+/// The stream and its present state.
 pub(super) struct Opened {
     pub(super) stream: Stream,
     /// Identifies the stream: when it was created.
@@ -98,7 +98,7 @@ impl Connector {
 }
 
 impl Session {
-    /// The most bytes of the payload of an event that has these headers beside its own.
+    /// Returns the maximum size of an event's payload in bytes, if the event has these headers besides its own.
     pub(super) fn max_payload(&self, headers: &HeaderMap) -> usize {
         let of_headers: usize = headers
             .iter()
@@ -129,7 +129,7 @@ fn check_version(version: &str) -> Result<()> {
     match found >= OLDEST {
         true => Ok(()),
         false => Err(errors::bad_nats(format!(
-            "the server of NATS has version {version}, which cannot store batches as a whole: use 2.12 or newer"
+            "the NATS server has version {version}, which has no atomic batches: use 2.12 or newer"
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! Looks at the stream of a relay, and how much of its limits is in use. Changes nothing.
+//! Reads the status of a relay's stream, and how much of its limits is in use. Changes nothing.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use crate::telemetry::RELAY_STREAM_USAGE;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StreamStatus {
-    /// The messages in the stream, with those of other programs.
+    /// The number of messages in the stream, including those of other programs.
     pub messages: u64,
-    /// The bytes of these messages.
+    /// The size of these messages in bytes.
     pub bytes: u64,
-    /// The most messages. `None` if there is no such limit.
+    /// The maximum number of messages. `None` if there is no such limit.
     pub max_messages: Option<u64>,
-    /// The most bytes. `None` if there is no such limit.
+    /// The maximum size in bytes. `None` if there is no such limit.
     pub max_bytes: Option<u64>,
     /// The age at which messages are deleted. `None` if they are kept.
     pub max_age: Option<Duration>,
     /// Whether a full stream refuses new messages. Otherwise it deletes the oldest ones.
     pub refuses_new: bool,
-    /// The servers that store the stream.
+    /// The number of servers that store the stream.
     pub replicas: usize,
     group: String,
     destination: String,
@@ -82,7 +82,8 @@ impl StreamStatus {
     }
 }
 
-/// Looks at the stream, after verifying server and stream. Returns `None` if the stream does not exist and can be created.
+/// Verifies server and stream, and returns the status of the stream. Returns `None` if the stream does not exist and can be
+/// created.
 pub(super) async fn look(connector: &Connector) -> Result<Option<StreamStatus>> {
     let session = connector.session().await?;
     let info = stream::look(&session.context, &connector.options).await?;

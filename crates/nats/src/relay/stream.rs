@@ -1,4 +1,4 @@
-//! Creates streams, and verifies existing ones. Never changes one.
+//! Creates streams, and verifies existing ones, which it never changes.
 
 use async_nats::jetstream::context::{
     CreateStreamErrorKind, GetStreamByNameErrorKind, GetStreamErrorKind,
@@ -38,7 +38,7 @@ pub(super) async fn look(context: &Context, options: &RelayOptions) -> Result<Op
         Ok(_) => Err(errors::bad_nats(overlapping(options))),
         Err(cause) if matches!(cause.kind(), GetStreamByNameErrorKind::NotFound) => Ok(None),
         Err(cause) => {
-            let message = "cannot list the streams of the server of NATS".to_owned();
+            let message = "cannot list the streams of the NATS server".to_owned();
             Err(errors::nats(
                 ErrorKind::Disconnected,
                 message,
@@ -122,7 +122,7 @@ fn config(options: &RelayOptions, create: &StreamOptions) -> Config {
     }
 }
 
-/// Fails if a relay cannot use the stream, and names everything that has to be changed.
+/// Fails if a relay cannot use the stream. The error lists everything that has to be changed.
 fn verify(config: &Config, options: &RelayOptions) -> Result<()> {
     let mut problems = Vec::new();
     let all = options.prefix.all();
@@ -149,7 +149,7 @@ fn verify(config: &Config, options: &RelayOptions) -> Result<()> {
     }
     if config.retention != RetentionPolicy::Limits {
         problems.push(format!(
-            "its retention is {:?}, and the position of the relay would be deleted with the messages: it must be limits",
+            "its retention is {:?}, which deletes the position of the relay with the messages: it must be limits",
             config.retention
         ));
     }
@@ -163,15 +163,15 @@ fn verify(config: &Config, options: &RelayOptions) -> Result<()> {
     for (is_set, what) in [
         (
             config.subject_delete_marker_ttl.is_some(),
-            "it stores markers for deleted messages (subject_delete_marker_ttl), which would stand between those of the relay",
+            "it stores markers for deleted messages (subject_delete_marker_ttl), which would come between those of the relay",
         ),
         (
             config.persist_mode == Some(PersistenceMode::Async),
-            "it acknowledges messages that a crash of the server loses (persist_mode: async)",
+            "it acknowledges messages before they are on disk, so a crash of the server loses them (persist_mode: async)",
         ),
         (
             config.allow_message_counter,
-            "it is one of counters (allow_msg_counter)",
+            "it stores counters (allow_msg_counter)",
         ),
         (config.no_ack, "it acknowledges nothing (no_ack)"),
         (config.sealed, "it is sealed"),
@@ -185,7 +185,7 @@ fn verify(config: &Config, options: &RelayOptions) -> Result<()> {
                 .sources
                 .as_ref()
                 .is_some_and(|sources| !sources.is_empty()),
-            "it has sources, whose messages would stand between those of the relay",
+            "it has sources, whose messages would come between those of the relay",
         ),
     ] {
         if is_set {
@@ -205,7 +205,7 @@ fn verify(config: &Config, options: &RelayOptions) -> Result<()> {
     }
 }
 
-/// Compares the stream with what the relay would have created.
+/// Compares the stream with the stream that the relay would have created.
 fn compare(config: &Config, create: &StreamOptions, problems: &mut Vec<String>) {
     if config.num_replicas < create.replicas {
         problems.push(format!(
@@ -217,7 +217,7 @@ fn compare(config: &Config, create: &StreamOptions, problems: &mut Vec<String>) 
     if is_in_memory != create.in_memory {
         let storage = |in_memory| if in_memory { "in memory" } else { "on disk" };
         problems.push(format!(
-            "it is {}, and was asked for {}",
+            "it is stored {}, and a stream {} was asked for",
             storage(is_in_memory),
             storage(create.in_memory)
         ));
@@ -267,7 +267,7 @@ fn missing(options: &RelayOptions) -> Error {
 }
 
 fn without_jetstream() -> String {
-    "the server of NATS has no JetStream, or not for this account: enable it in the server's configuration, or use another server or \
+    "the NATS server has no JetStream, or not for this account: enable it in the server's configuration, or use another server or \
      account"
         .to_owned()
 }
@@ -290,7 +290,7 @@ fn not_opened(
         },
         _ => (
             ErrorKind::Disconnected,
-            format!("cannot open stream {name:?}: no server of NATS with JetStream answers"),
+            format!("cannot open stream {name:?}: no NATS server with JetStream answers"),
         ),
     };
     errors::nats(kind, message, Some(cause.into()))

@@ -17,7 +17,7 @@ const LONGEST_LAG: Duration = Duration::from_secs(60 * 60);
 const SHORTEST_IDLE: Duration = Duration::from_millis(100);
 const LONGEST_IDLE: Duration = Duration::from_secs(2);
 
-/// The options, checked.
+/// The validated options.
 pub(super) struct Settings {
     pub(super) config: NatsConfig,
     pub(super) stream: String,
@@ -29,17 +29,17 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// How often the server says how far an idle consumer is.
+    /// How often the server reports the position of an idle consumer.
     pub(super) fn idle_interval(&self) -> Duration {
         (self.max_lag / 8).clamp(SHORTEST_IDLE, LONGEST_IDLE)
     }
 
-    /// How long a consumer may be silent. The source is late long before, but it need not open another session for that.
+    /// How long a consumer may be silent before the source opens another session. The source ceases to be live before that.
     pub(super) fn silence_limit(&self) -> Duration {
         (self.idle_interval() * 20).max(self.max_lag * 2)
     }
 
-    /// How long it may take to open a session: to connect, and two requests.
+    /// How long opening a session may take: connecting, and two requests.
     pub(super) fn opening_limit(&self) -> Duration {
         Duration::from_secs(5) + self.config.connect_limit() + self.config.request_limit() * 2
     }
@@ -55,7 +55,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Describes a [`NatsSource`]; see [`NatsSource::builder`].
+/// Configures a [`NatsSource`]; see [`NatsSource::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "call build() to get the source"]
 pub struct NatsSourceBuilder {
@@ -87,32 +87,33 @@ impl NatsSourceBuilder {
         self
     }
 
-    /// Adds tables whose events to receive. The NATS server sends no others. Without any, the source emits the events of all tables of
-    /// the stream.
+    /// Adds tables whose events the source receives. The NATS server sends no other events. Without any, the source receives the
+    /// events of all tables in the stream.
     ///
-    /// Heartbeats say nothing about tables: a source of a table that no relay stores is live without events.
+    /// Heartbeats do not name tables: a source of a table that no relay stores is live without events.
     pub fn tables(mut self, tables: impl IntoIterator<Item = TableName>) -> Self {
         self.tables.extend(tables);
         self
     }
 
-    /// Adds operations whose events to receive; the NATS server sends no others. Without any, the source emits all. Caches need all.
+    /// Adds operations whose events the source receives. The NATS server sends no other events. Without any, the source receives
+    /// all operations. Caches need all of them.
     pub fn operations(mut self, operations: impl IntoIterator<Item = Operation>) -> Self {
         self.operations.extend(operations);
         self
     }
 
-    /// Sets how old what the source knows may be while it is live. The default is 5 s.
+    /// Sets the lag up to which the source is live: 500 ms to an hour. The default is 5 s.
     ///
-    /// Heartbeats of the relays show that the source knows all changes before a moment. The source is live, and caches answer, while
-    /// this moment is younger than `max_lag`, for each slice of the relay's group. So caches stop answering within `max_lag` after a
-    /// relay, its database or NATS has stopped, and so do they when a relay is behind by more. It must be a few times the interval of
-    /// heartbeats, which is 1 s by default, or the source is live only now and then: at least three times, and more on machines that
-    /// are busy.
+    /// The heartbeats of the relays show up to which moment the source has all changes. The source is live, and caches answer,
+    /// while this moment is less than `max_lag` ago for each slice of the relay's group. So caches stop answering within `max_lag`
+    /// after a relay, its database or NATS has stopped, and while a relay lags by more. Set `max_lag` to at least three times the
+    /// interval of heartbeats, which is 1 s by default, and to more on busy machines. Otherwise the source is live only now and
+    /// then.
     ///
     /// A heartbeat that is delayed on its way to the source counts as one that has just been sent. So the guarantee needs a network
-    /// that delivers in less than `max_lag` or not at all. Messages that are removed from the stream before they were read are noticed
-    /// within 10 s if they were its oldest, and not at all otherwise.
+    /// that delivers in less than `max_lag` or not at all. If the oldest messages of the stream are removed before the source has
+    /// read them, it emits a resync within about 10 s. It does not detect that other messages were removed.
     pub fn max_lag(mut self, limit: Duration) -> Self {
         self.max_lag = limit;
         self

@@ -1,8 +1,9 @@
 //! Keeps the contract of [`Signal`] across sessions.
 //!
-//! Nothing is known of the time between two sessions, so a session needs a resync before its first event. Another one stands
-//! before each `Live`: heartbeats that were delayed on their way, by a relay that was suspended for example, say less than they
-//! seem to. After that resync, subscribers have read the database, so what they have is no older than `max_lag` in any case.
+//! The source misses changes between two sessions, so a session emits a resync before its first event. It emits another one before
+//! each `Live`, because heartbeats may have been delayed on their way, by a relay that was suspended for example, and then the
+//! source lags by more than they show. After that resync, subscribers read the database, so what they have is no older than
+//! `max_lag`.
 
 use pgherald_core::{Resync, ResyncReason, Signal};
 
@@ -13,23 +14,23 @@ pub(super) struct Continuity {
     is_live: bool,
     /// Whether a resync was emitted since the session was opened.
     is_covered: bool,
-    /// Whether it was reported why it is not live.
+    /// Whether this session has reported why the source is not live.
     is_reported: bool,
 }
 
 impl Continuity {
-    /// A session was opened.
+    /// Records that a session was opened.
     pub(super) fn opened(&mut self) {
         self.is_covered = false;
         self.is_reported = false;
     }
 
-    /// The session was lost, which is reported.
+    /// Records that the session was lost. The caller emits `Down`.
     pub(super) fn lost(&mut self) {
         self.is_live = false;
     }
 
-    /// A resync of everything is emitted.
+    /// Records that a resync of everything is emitted.
     pub(super) fn covered(&mut self) {
         self.has_begun = true;
         self.is_covered = true;
@@ -39,17 +40,17 @@ impl Continuity {
         self.is_live
     }
 
-    /// Whether it is to be reported that the source is not live.
+    /// Whether this session has not yet reported why the source is not live.
     pub(super) fn is_unreported(&self) -> bool {
         !self.is_live && !self.is_reported
     }
 
-    /// Returns what has to be emitted before an event.
+    /// Returns the resync that has to be emitted before an event, if any.
     pub(super) fn before_events(&mut self) -> Option<Signal> {
         (!self.is_covered).then(|| self.resync())
     }
 
-    /// The relays keep up. Returns what has to be emitted.
+    /// Records that the relays keep up. Returns the signals that have to be emitted.
     pub(super) fn live(&mut self) -> Vec<Signal> {
         if std::mem::replace(&mut self.is_live, true) {
             return Vec::new();
@@ -58,7 +59,7 @@ impl Continuity {
         vec![self.resync(), Signal::Live]
     }
 
-    /// The relays do not keep up. Returns whether `Down` has to be emitted.
+    /// Records that the relays do not keep up. Returns whether `Down` has to be emitted.
     pub(super) fn late(&mut self) -> bool {
         let is_known = !self.is_live && self.is_reported;
         self.is_live = false;

@@ -1,8 +1,8 @@
-//! Looks at the stream from time to time.
+//! Inspects the stream at intervals.
 //!
-//! Messages may be removed from a stream before they are read: by its limits, or by an operator who purges it. No delivery shows
-//! that. But the first sequence of the stream does: if it is beyond what the source had received at the look before, messages were
-//! removed that were stored since then. So a stream has to keep its messages for longer than the interval of inspections.
+//! The limits of a stream, or an operator who purges it, may remove messages before they are read. Deliveries do not show that, but
+//! the first sequence of the stream does. If it is beyond the position of the source at the previous inspection, messages that were
+//! stored since then were removed. So a stream has to keep its messages for longer than the interval of inspections.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ type Request = Pin<Box<dyn Future<Output = Option<Info>> + Send>>;
 pub(super) struct Inspection {
     settings: Arc<Settings>,
     stream: Stream,
-    /// What the source had received at the last look.
+    /// The position of the source at the last inspection.
     position: u64,
     stage: Stage,
 }
@@ -45,8 +45,8 @@ impl Inspection {
         }
     }
 
-    /// Ready when a look has shown something: that messages were removed before they were read, or an error if the stream is
-    /// another one, or its configuration does not fit any more. `position` is what the source has received.
+    /// Ready if messages may have been removed before they were read. Ready with an error if the stream was created again, or its
+    /// configuration no longer fits. `position` is the present position of the source.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, position: u64) -> Poll<Result<()>> {
         loop {
             match &mut self.stage {
@@ -81,7 +81,7 @@ fn waiting() -> Stage {
     Stage::Waiting(Box::pin(sleep_until(Instant::now() + INTERVAL)))
 }
 
-/// `None` if there is no answer. A server that does not answer is noticed by other means.
+/// Returns `None` if the server does not answer. The session detects a silent server.
 fn ask(stream: Stream) -> Request {
     Box::pin(async move { stream.get_info().await.ok() })
 }

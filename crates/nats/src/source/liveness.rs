@@ -1,16 +1,16 @@
-//! Whether the relays keep up, by their heartbeats.
+//! Decides from heartbeats whether the relays keep up.
 //!
-//! For each slice there is a moment before which everything is known: all changes that were committed before it have been
-//! received. A heartbeat with a lag and a sequence moves it to `the heartbeat's arrival − lag`. First the heartbeat waits until the
+//! For each slice there is a moment up to which the source is complete: it has received all changes that were committed before. A
+//! heartbeat with a lag and a sequence moves this moment to `the heartbeat's arrival − lag`. First the heartbeat waits until the
 //! consumer has been heard after it, with this sequence or a greater one. The age of the oldest of these moments is the lag of the
 //! source.
 //!
-//! A sequence that was received before is not enough: if the stream was deleted and created again, or restored from a backup, its
-//! sequences are small, and the consumer does not exist any more. Heartbeats and deliveries arrive in different queues. So a delivery
-//! is known to be later than a heartbeat only if the queue of deliveries was found empty in between.
+//! It is not enough that the sequence was received before the heartbeat. If the stream was deleted and created again, or restored
+//! from a backup, its sequences are small, and the consumer no longer exists. Heartbeats and deliveries arrive in different queues.
+//! So a delivery is known to be later than a heartbeat only if the queue of deliveries was found empty in between.
 //!
-//! Ages are measured by the clock of this process only. A delay of the heartbeat on its way is not seen. One in the queue of the
-//! source is: a heartbeat counts as if it had arrived when the queue was last found empty before it.
+//! Ages are measured by the clock of this process only. A delay of a heartbeat on its way is not detected. A delay in the queue of
+//! the source is: a heartbeat counts as if it had arrived when the queue was last found empty before it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::contract::Heartbeat;
 
-/// Heartbeats of a slice that wait. With more, the source is far behind, and the newest are dropped.
+/// The maximum number of waiting heartbeats of a slice. With more, the source is far behind, and drops the newest.
 const WAITING: usize = 64;
 
 #[derive(Debug)]
@@ -48,10 +48,10 @@ struct Slice {
 }
 
 impl Slice {
-    /// Lets a heartbeat wait for the consumer.
+    /// Queues a heartbeat until the consumer is heard.
     fn wait(&mut self, heartbeat: &Heartbeat, known: Instant, drained: u64) {
         let (epoch, sequence) = (heartbeat.epoch, heartbeat.sequence);
-        // Of another relay, or of a stream that was created again: those before may wait for sequences that do not come any more.
+        // Another relay sent it, or the stream was created again: earlier heartbeats may wait for sequences that never come.
         let has_fallen = |last: &Waiting| last.sequence > sequence;
         if self.epoch != epoch || self.waiting.back().is_some_and(has_fallen) {
             self.waiting.clear();
@@ -71,9 +71,9 @@ impl Slice {
 #[derive(Clone, Debug)]
 struct Waiting {
     sequence: u64,
-    /// The moment that is known when the consumer has been heard.
+    /// The moment up to which the slice is complete once the consumer has been heard.
     known: Instant,
-    /// [`Liveness::drained`] when the heartbeat was taken in.
+    /// [`Liveness::drained`] when the heartbeat was queued.
     drained: u64,
 }
 
@@ -88,9 +88,9 @@ pub(super) enum Verdict {
 pub(super) enum Late {
     /// No heartbeat has arrived at all.
     Unheard,
-    /// Relays of groups with these numbers of slices send heartbeats.
+    /// Relays of two groups, with these numbers of slices, send heartbeats.
     Groups(usize, usize),
-    /// The slices that have no recent heartbeat, one of them, and whether one waits for messages of the stream.
+    /// The number of late slices, the first of them, the number of all slices, and whether a late one waits for messages.
     Slices {
         count: usize,
         first: usize,
@@ -100,7 +100,7 @@ pub(super) enum Late {
 }
 
 impl Liveness {
-    /// The liveness of a session.
+    /// Returns the liveness of a new session.
     pub(super) fn new(max_lag: Duration, since: Instant) -> Self {
         Self {
             max_lag,
@@ -112,12 +112,12 @@ impl Liveness {
         }
     }
 
-    /// The queue of deliveries was found empty. What is received from now on has arrived after the heartbeats before.
+    /// Records that the queue of deliveries was found empty. Later deliveries arrived after all earlier heartbeats.
     pub(super) fn drained(&mut self) {
         self.drained += 1;
     }
 
-    /// The consumer was heard. It has delivered the stream up to this sequence.
+    /// Records that the consumer was heard. It has delivered the stream up to this sequence.
     pub(super) fn received_up_to(&mut self, position: u64) {
         for slice in &mut self.slices {
             while let Some(first) = slice.waiting.front()
@@ -130,7 +130,7 @@ impl Liveness {
         }
     }
 
-    /// Takes a heartbeat in that has arrived at a time or later. Returns whether the number of slices has changed.
+    /// Records a heartbeat that arrived at `arrived` or later. Returns whether the number of slices has changed.
     pub(super) fn heard(&mut self, heartbeat: &Heartbeat, arrived: Instant, now: Instant) -> bool {
         let max_lag = self.max_lag;
         let is_recent = |moment| now.saturating_duration_since(moment) < max_lag;
@@ -142,7 +142,7 @@ impl Liveness {
             self.rival = Some((slices, arrived));
             return false;
         }
-        // The group was made again.
+        // The group was created again.
         let has_changed = is_other && !self.slices.is_empty();
         if is_other {
             self.slices = vec![Slice::default(); slices];
@@ -153,7 +153,7 @@ impl Liveness {
             && is_recent(known)
             && let Some(slice) = self.slices.get_mut(usize::from(heartbeat.slice))
         {
-            // Another relay has taken the slice over. The epochs of another history may be smaller.
+            // Another relay has taken over the slice. An epoch that is not recent does not count: a restore may lower epochs.
             let is_fenced = heartbeat.epoch < slice.epoch && slice.heard.is_some_and(is_recent);
             if !is_fenced {
                 slice.heard = Some(arrived);
@@ -169,7 +169,7 @@ impl Liveness {
         oldest.unwrap_or(self.since) + self.max_lag
     }
 
-    /// Returns until when heartbeats may be missing because the session is young.
+    /// Returns until when a new session may lack heartbeats.
     pub(super) fn end_of_patience(&self) -> Instant {
         self.since + self.max_lag
     }

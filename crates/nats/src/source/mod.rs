@@ -16,25 +16,25 @@
 //! - [`NatsSource`] owns the session and its reconnects, which are those of core's `reconnect`, and the order of signals.
 //! - `builder` has the options, `refusal` the errors.
 //! - `session` owns the connection, the ordered consumer and the subscription of heartbeats. It finds lost deliveries and silence.
-//! - `subscription` is the client library's, made fit to be dropped anywhere.
-//! - `inspection` looks at the stream from time to time, for messages that were removed before they were read.
-//! - `stream` refuses streams that do not store all that the relays send.
+//! - `subscription` wraps the client library's, so that it can be dropped outside of a runtime.
+//! - `inspection` inspects the stream at intervals, and finds messages that were removed before they were read.
+//! - `stream` refuses streams that do not store everything that the relays send.
 //! - `liveness` decides whether the relays keep up. It is pure: it has neither I/O nor a clock.
 //! - `continuity` decides which signals keep the contract of [`Signal`]. It is pure too.
 //! - The `Inbox` of core decodes events and batches them.
 //!
 //! Guarantees:
 //! - Each session subscribes first. A `Resync` follows before the first event of the session, and before each `Live`. So a
-//!   subscriber that reads the database after it sees all changes that no event shows.
-//! - A heartbeat of a slice says: every change before a moment is stored, at a sequence or before it. It counts once the consumer
-//!   has been heard after it and the source has received everything up to this sequence. So heartbeats do not count if the consumer
-//!   has ended with its stream. The source is live while such a moment of each slice is younger than
-//!   `max_lag`. So caches stop answering within `max_lag` if a relay, PostgreSQL, the stream, the consumer or the connection
-//!   stops, or if the source itself cannot keep up.
+//!   subscriber that reads the database after the resync sees all changes for which it receives no event.
+//! - A heartbeat of a slice reports that every change before a moment is stored, at a sequence or before it. It counts once the
+//!   consumer has been heard after it and the source has received everything up to this sequence. So heartbeats do not count if the
+//!   consumer was deleted with its stream. The source is live while this moment is less than `max_lag` ago for each slice. So
+//!   caches stop answering within `max_lag` if a relay, PostgreSQL, the stream, the consumer or the connection stops, or if the
+//!   source itself cannot keep up.
 //! - Sequences of the consumer have no gaps. After a gap, the session is opened again, with a `Resync`. The same happens
 //!   when heartbeats begin to name another stream, because the stream was deleted and created again.
-//! - Heartbeats of two numbers of slices are of two groups with one prefix. The source is not live until those of one have been
-//!   missing for `max_lag`.
+//! - Heartbeats with different numbers of slices are from two groups that use one prefix. The source is not live until one of the
+//!   groups has sent none for `max_lag`.
 //! - An event that fails to decode becomes a `Resync` in its place, as does any other message that cannot be read.
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
@@ -65,23 +65,23 @@ use tokio::time::Instant;
 use crate::config::NatsConfig;
 use crate::contract::{Heartbeat, Subject};
 
-/// A source that reads the events of a relay from a stream of NATS JetStream, instead of those of PostgreSQL.
+/// A source that reads the events of a relay from a stream of NATS JetStream, instead of reading PostgreSQL.
 ///
-/// For caches and ephemeral handlers on machines without access to the database, in any number: PostgreSQL sees the connections of
-/// the relays only. The guarantees are those of a direct source: no change is missed without a resync, and a cache does not answer
-/// while a relay, its database or NATS is away. They rest on the heartbeats of the relays, see
+/// For caches and ephemeral handlers on machines without access to the database, in any number: only the relays connect to
+/// PostgreSQL. The guarantees are those of a direct source: no change is missed without a resync, and a cache stops answering if a
+/// relay, its database or NATS is unavailable. They depend on the heartbeats of the relays, and have exceptions; see
 /// [`max_lag`](NatsSourceBuilder::max_lag).
 ///
-/// What is different:
+/// Differences from a direct source:
 /// - [`Event::backend_pid`](pgherald_core::Event::backend_pid) is 0, and write tokens do not arrive.
 /// - Events of one row arrive in commit order. Events of different rows may arrive in another order.
 /// - If the stream was deleted and created again, or restored, events that arrived before may arrive again, after a resync.
 /// - An event that is too large for the NATS server has its key, but no columns.
-/// - A cache has to load its values from the primary, or from a replica that is never behind the events. Otherwise a value that was
-///   read from a replica after its event stays in the cache until the next change.
+/// - A cache has to load its values from the primary, or from a replica that is never behind the events. Otherwise an old value
+///   that was read from a replica after its event stays in the cache until the next change.
 ///
 /// The user needs permission to subscribe to the heartbeats (`PREFIX-heartbeat.*`) and to its inbox, and to publish to
-/// `$JS.API.STREAM.INFO.NAME`, `$JS.API.CONSUMER.CREATE.NAME.>` and `$JS.FC.NAME.>`.
+/// `$JS.API.STREAM.INFO.NAME`, `$JS.API.CONSUMER.CREATE.NAME` and `$JS.FC.NAME.>`, where `NAME` is the stream.
 ///
 /// ```
 /// use pgherald_core::TableName;
@@ -137,7 +137,7 @@ impl NatsSource {
         self.session.keep(session);
     }
 
-    /// Turns what has arrived into signals.
+    /// Turns arrivals into signals.
     fn take_in(&mut self, arrivals: &Arrivals) {
         for message in &arrivals.messages {
             self.on_message(message);
@@ -146,7 +146,7 @@ impl NatsSource {
         if arrivals.has_lost_messages {
             tracing::warn!(
                 stream = self.settings.stream,
-                "messages were removed from the stream before they were read"
+                "messages may have been removed from the stream before they were read"
             );
             self.resync(Resync::new(ResyncReason::Trimmed));
         }
@@ -173,9 +173,9 @@ impl NatsSource {
                 self.inbox.seal(&mut self.pending);
                 self.on_resync(&reasons);
             }
-            // A message that a newer relay writes, beside those that all readers have to know.
+            // A newer relay may write further types of messages, which readers skip.
             (Some(_), Ok(_)) => {}
-            // Its payload is no event either, so it becomes a resync.
+            // The message cannot be read, so it becomes a resync.
             (Some(_), Err(_)) | (None, _) => self.on_event(None),
         }
     }
@@ -185,7 +185,7 @@ impl NatsSource {
         self.inbox.accept(payload, &mut self.pending);
     }
 
-    /// Changes are missing. Whatever the scope is, no resync of subscribers has it, so they receive one of everything.
+    /// Emits a resync of everything, whatever the scope is: subscribers know no resync of a slice or a table.
     fn on_resync(&mut self, reasons: &[Box<str>]) {
         let mut reasons = reasons.iter().filter_map(|label| reason(label));
         let mut resync = Resync::new(reasons.next().unwrap_or(ResyncReason::Trimmed));
@@ -195,7 +195,7 @@ impl NatsSource {
         self.resync(resync);
     }
 
-    /// Emits a resync of everything. It is merged with one that stands before it, as when each slice announces the same.
+    /// Emits a resync of everything. Merges it with a resync just before it, because relays announce a loss in each slice.
     fn resync(&mut self, resync: Resync) {
         self.continuity.covered();
         match self.pending.back_mut() {
@@ -218,7 +218,7 @@ impl NatsSource {
     fn judge(&mut self, now: Instant) {
         match self.liveness.verdict(now) {
             Verdict::Live => self.pending.extend(self.continuity.live()),
-            // A young session has not heard all slices yet.
+            // A new session has not heard all slices yet.
             Verdict::Late(_)
                 if !self.continuity.is_live() && now < self.liveness.end_of_patience() => {}
             Verdict::Late(late) => {

@@ -17,7 +17,7 @@ fn disconnected(message: String) -> Error {
 /// The stream cannot be looked up.
 pub(super) fn no_stream(settings: &Settings, cause: impl Into<Cause>) -> Error {
     let message = format!(
-        "cannot read the stream {} of NATS at {}: check its name, that a relay fills it, and the permissions of the user",
+        "cannot read the stream {} of NATS at {}: check its name, that a relay writes to it, and the permissions of the user",
         settings.stream, settings.config
     );
     nats(ErrorKind::Connect, message, Some(cause.into()))
@@ -38,7 +38,7 @@ pub(super) fn other_subjects(settings: &Settings, subjects: &[String]) -> Error 
 pub(super) fn partial_mirror(settings: &Settings, origin: &str) -> Error {
     let message = format!(
         "the stream {} is a mirror of {origin} that leaves out or renames subjects, so announcements of lost changes may be missing: \
-         mirror the whole stream, and select tables by the source",
+         mirror the whole stream, and select tables in the source",
         settings.stream
     );
     nats(ErrorKind::Protocol, message, None)
@@ -65,7 +65,7 @@ pub(super) fn no_consumer(settings: &Settings, cause: impl Into<Cause>) -> Error
 
 /// A request on a new connection has failed.
 pub(super) fn no_subscription(settings: &Settings, cause: impl Into<Cause>) -> Error {
-    let message = format!("cannot subscribe at NATS at {}", settings.config);
+    let message = format!("cannot subscribe to NATS at {}", settings.config);
     nats(ErrorKind::Disconnected, message, Some(cause.into()))
 }
 
@@ -101,7 +101,7 @@ pub(super) fn another_stream(settings: &Settings) -> Error {
     ))
 }
 
-/// The relays do not keep up. `complaint` is what the server has said last.
+/// The relays do not keep up. `complaint` is the last error that the server has reported.
 pub(super) fn late(settings: &Settings, late: &Late, complaint: Option<String>) -> Error {
     let limit = settings.max_lag;
     let mut message = match late {
@@ -121,7 +121,7 @@ pub(super) fn late(settings: &Settings, late: &Late, complaint: Option<String>) 
             is_behind,
         } => {
             let cause = match is_behind {
-                true => "the source has not received what they have stored",
+                true => "the source has not received the messages that they have stored",
                 false => "their relay has stopped, is behind, or cannot reach PostgreSQL or NATS",
             };
             format!(

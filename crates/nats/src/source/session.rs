@@ -29,7 +29,7 @@ const ABANDONED: std::time::Duration = std::time::Duration::from_secs(30);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What has arrived together, in this order of its parts.
+/// The messages and heartbeats that one poll has returned. Handle the parts in the order of the fields.
 #[derive(Default)]
 pub(super) struct Arrivals {
     pub(super) messages: Vec<Message>,
@@ -76,7 +76,7 @@ pub(super) struct Session {
     /// Requests of the server to confirm that deliveries were read.
     confirmations: VecDeque<Subject>,
     confirming: Option<Boxed<()>>,
-    /// Why the session cannot be used any more, held back until everything before is passed on.
+    /// Why the session has failed. It is returned after everything that arrived before.
     failed: Option<Error>,
 }
 
@@ -150,7 +150,7 @@ impl Session {
             ..Arrivals::default()
         };
         if self.failed.is_none() {
-            // First, so that the queue of deliveries is found empty after them.
+            // Heartbeats first, so that the queue of deliveries is found empty after them.
             self.poll_heartbeats(cx, &mut arrivals);
             self.poll_deliveries(cx, &mut arrivals);
             self.poll_confirmations(cx);
@@ -196,11 +196,11 @@ impl Session {
         }
     }
 
-    /// Takes a delivery in.
+    /// Records a delivery of the consumer. Fails if earlier deliveries were lost.
     fn delivery(&mut self, message: Message, arrivals: &mut Arrivals) -> Result<()> {
         match message.status {
             None => {}
-            // A heartbeat of the consumer, or a request to confirm that everything before was read.
+            // An idle heartbeat of the consumer, or a flow control request.
             Some(StatusCode::IDLE_HEARTBEAT) => return self.on_status(message, arrivals),
             Some(_) => return Ok(()),
         }
@@ -208,7 +208,7 @@ impl Session {
             message,
             context: self.context.clone(),
         };
-        // Not from the consumer: anybody may send to an inbox.
+        // Skip messages that are not from the consumer: any client may publish to an inbox.
         let Ok((stream, consumer)) = message
             .info()
             .map(|info| (info.stream_sequence, info.consumer_sequence))
@@ -279,14 +279,14 @@ impl Session {
         }
     }
 
-    /// Whether a heartbeat is about the stream that those before it were about. That need not be the one which the source reads: a
-    /// mirror has another incarnation than its origin.
+    /// Whether a heartbeat names the same stream as the earlier ones. It need not be the stream that the source reads: a mirror has
+    /// another incarnation than its origin.
     fn is_of_this_stream(&mut self, heartbeat: &Heartbeat) -> bool {
         let first = || heartbeat.incarnation.clone();
         *self.incarnation.get_or_insert_with(first) == heartbeat.incarnation
     }
 
-    /// Sends what the server has asked for. It sends no further messages before that.
+    /// Answers flow control requests. The server sends no further messages before that.
     fn poll_confirmations(&mut self, cx: &mut Context<'_>) {
         loop {
             if let Some(confirming) = &mut self.confirming {
@@ -300,7 +300,7 @@ impl Session {
             };
             let client = self.client.clone();
             self.confirming = Some(Box::pin(async move {
-                // If it fails, the connection has ended, which is noticed by other means.
+                // If it fails, the connection has ended, which `lost` shows.
                 let _ = client.publish(subject, "".into()).await;
             }));
         }
@@ -343,14 +343,14 @@ async fn connect(settings: &Settings) -> Result<(Client, watch::Receiver<Connect
         .connect_with(|options| {
             options
                 .event_callback(on_event)
-                // Another session is opened instead.
+                // The source opens another session instead.
                 .max_reconnects(1)
         })
         .await?;
     Ok((client, connection))
 }
 
-/// A consumer of what is stored from now on.
+/// Returns the configuration of a consumer of all messages that are stored from now on.
 fn ordered(settings: &Settings, inbox: String) -> push::Config {
     push::Config {
         deliver_subject: inbox,

@@ -1,4 +1,4 @@
-//! Whether a source can read a stream.
+//! Checks whether a source can read a stream.
 
 use async_nats::jetstream::stream::{Config, Source};
 use pgherald_core::Result;
@@ -17,7 +17,7 @@ pub(super) fn check(settings: &Settings, config: &Config) -> Result<()> {
         }
         Some(_) => {}
         None => {
-            // Every relay writes such a message when it needs to.
+            // Relays store announcements at this subject.
             let control = settings.prefix.control(0);
             let subjects = &config.subjects;
             if !subjects.iter().any(|subject| covers(subject, &control)) {
@@ -29,7 +29,7 @@ pub(super) fn check(settings: &Settings, config: &Config) -> Result<()> {
         let subjects = [transform.destination.clone()];
         return Err(refusal::other_subjects(settings, &subjects));
     }
-    // The sequences of a consumer have no gap where a message was replaced before it was delivered.
+    // If a message is replaced before it is delivered, the sequences of the consumer have no gap.
     if config.max_messages_per_subject > 0 {
         return Err(refusal::replaces_messages(
             settings,

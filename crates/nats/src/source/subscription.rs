@@ -1,7 +1,7 @@
-//! A subscription that may be dropped anywhere.
+//! A subscription that can be dropped outside of a runtime.
 //!
-//! The library's own one spawns a task when it is dropped, and panics where no runtime runs. A source is dropped there when a program
-//! or a test ends, for example.
+//! The client library's subscription spawns a task when it is dropped, and panics outside of a runtime. A source may be dropped
+//! there when a program or a test ends, for example.
 
 use std::future::Future as _;
 use std::pin::pin;
@@ -26,8 +26,8 @@ impl Subscription {
         })
     }
 
-    /// Returns the next message. `None` if the connection has ended. Pending only if there is none: the budget of the task does not
-    /// count.
+    /// Returns the next message, or `None` if the connection has ended. Pending only if there is no message: the budget of the task
+    /// is ignored.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         match &mut self.subscriber {
             Some(subscriber) => pin!(unconstrained(subscriber.next())).poll(cx),

@@ -13,7 +13,7 @@ async fn verify(config: NatsConfig, options: RelayOptions) -> pgherald_core::Res
     relay.verify().await
 }
 
-/// What a relay to this server says.
+/// Returns the error of a relay to this server.
 pub(crate) async fn refusal(config: NatsConfig, options: RelayOptions) -> pgherald_core::Error {
     verify(config, options).await.unwrap_err()
 }
@@ -28,7 +28,7 @@ fn options() -> RelayOptions {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_refused_by_name() {
+async fn wrong_credentials_are_an_authentication_error() {
     let server = NatsServer::builder()
         .token("right-token")
         .start()
@@ -54,7 +54,7 @@ async fn wrong_credentials_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn server_without_jetstream_is_refused_by_name() {
+async fn server_without_jetstream_is_an_error_that_names_jetstream() {
     let server = NatsServer::builder()
         .without_jetstream()
         .start()

@@ -199,7 +199,7 @@ async fn heartbeats_have_a_small_lag_until_the_relay_stops() {
             "heartbeats are not stored"
         );
         relay.drained().await;
-        // Those that were sent before.
+        // Heartbeats that were sent before may still arrive.
         let silence = async {
             while let Ok(Some(_)) =
                 tokio::time::timeout(Duration::from_secs(1), heartbeats.next()).await
@@ -211,7 +211,7 @@ async fn heartbeats_have_a_small_lag_until_the_relay_stops() {
 }
 
 #[tokio::test]
-async fn group_of_a_relay_cannot_be_moved_nor_run_a_handler_nor_relay_elsewhere() {
+async fn group_of_a_relay_cannot_seek_nor_relay_elsewhere() {
     local(async {
         let scene = Scene::new().await;
         let relay = scene.relay(options("fleet"));

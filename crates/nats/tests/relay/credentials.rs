@@ -1,4 +1,4 @@
-//! Servers that require a file of credentials, or a certificate of the client.
+//! Servers that require a credentials file, or a client certificate.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -77,7 +77,7 @@ fn credentials(token: &str, user: &KeyPair) -> String {
 }
 
 #[tokio::test]
-async fn relay_and_server_agree_on_a_file_of_credentials() {
+async fn relay_logs_in_with_a_credentials_file() {
     local(async {
         let operator = KeyPair::new_operator();
         let (system, account) = (KeyPair::new_account(), KeyPair::new_account());
@@ -103,7 +103,7 @@ async fn relay_and_server_agree_on_a_file_of_credentials() {
         let folder = Folder::new("credentials");
         let right = token(&account, &user, "relay", &of_user);
         let right = folder.write("relay.creds", &credentials(&right, &user));
-        // Signed by nobody whom the server trusts.
+        // Signed by a key that the server does not trust.
         let forged = token(&stranger, &stranger, "relay", &of_user);
         let forged = folder.write("forged.creds", &credentials(&forged, &stranger));
 
@@ -138,7 +138,7 @@ fn named(name: &str) -> CertificateParams {
 }
 
 #[tokio::test]
-async fn server_that_asks_for_a_certificate_receives_that_of_the_relay() {
+async fn relay_presents_its_client_certificate() {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = || {

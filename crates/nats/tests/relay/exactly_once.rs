@@ -1,10 +1,10 @@
-//! The stream holds each committed event exactly once, in commit order of each row, after faults of all parties.
+//! The stream holds each committed event exactly once, in commit order of each row, after faults of relays, PostgreSQL and NATS.
 //!
 //! Four writers change random rows, some in transactions that are rolled back. Three relays, each in a process of its own behind
 //! proxies, share the slices. The stream's duplicate window is 100 ms, so message ids would deduplicate nothing. In the end, the
 //! stream is compared with the outbox, message by message.
 //!
-//! The size is small by default. `PGHERALD_EVENTS=100000 PGHERALD_KEYS=1000 PGHERALD_FAULTS=60` is the full one.
+//! The test is small by default. `PGHERALD_EVENTS=100000 PGHERALD_KEYS=1000 PGHERALD_FAULTS=60` is its full size.
 //! `PGHERALD_SEED` repeats a run.
 
 use std::cell::Cell;
@@ -23,7 +23,7 @@ use crate::program::{self, REQUEST};
 use crate::support::{LIMIT, STREAM, Stored, connect, local, prepare, stored};
 
 const LEASE: Duration = Duration::from_millis(800);
-/// Longer than a lease and the time until others have taken the slices over.
+/// Longer than a lease and the time until other relays have taken over the slices.
 const LATE: Duration = Duration::from_millis(3_000);
 const WRITERS: u64 = 4;
 const RELAYS: usize = 3;
@@ -376,7 +376,7 @@ async fn run(size: Size, nats: Nats) {
         tokio::time::sleep(Duration::from_millis(stage.random.u64(50..400))).await;
         let fault = round.pop().unwrap();
         let index = stage.prepare(fault);
-        // The fault happens while these are on their way.
+        // The fault happens while these events are in flight.
         allowed.set(share);
         tokio::time::sleep(Duration::from_millis(stage.random.u64(0..100))).await;
         println!("fault {number}: {fault:?}");
@@ -409,7 +409,7 @@ async fn run(size: Size, nats: Nats) {
 }
 
 #[tokio::test]
-async fn stream_holds_each_event_once_after_faults_of_all_parties() {
+async fn stream_holds_each_event_once_after_faults_of_relays_and_servers() {
     let nats = Nats::One(NatsServer::start().await.unwrap());
     local(run(Size::from_env(), nats)).await;
 }

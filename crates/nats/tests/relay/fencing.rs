@@ -1,4 +1,4 @@
-//! Two relays that believe to own the same slice, and batches whose outcome is unknown.
+//! Two relays that both believe that they own a slice, and batches whose outcome is unknown.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn stalled_relay_is_refused_by_the_stream_after_another_one_took_over() {
             .await;
         scene.write(1..=20).await;
         scene.until_relayed().await;
-        // The batches of the first relay wait in the proxy. It still renews its lease, so its slices are taken away by hand.
+        // The batches of the first relay wait in the proxy. It still renews its lease, so the test takes its slices away.
         proxy.stall();
         scene.write(1..=20).await;
         stalled

@@ -59,7 +59,7 @@ async fn full_stream_stops_the_relay_until_it_has_room() {
 }
 
 #[tokio::test]
-async fn slice_is_not_complete_before_its_resync_is_stored() {
+async fn slice_sends_no_heartbeat_before_its_resync_is_stored() {
     local(async {
         let scene = Scene::new().await;
         let create = || StreamOptions::new().max_messages(100).refuse_new();
@@ -73,7 +73,7 @@ async fn slice_is_not_complete_before_its_resync_is_stored() {
             .await
             .unwrap();
         client.flush().await.unwrap();
-        // It announces that it does not continue the other group's position, for which the stream has no room.
+        // It has to announce that it does not continue the other group's position. The stream has no room for that.
         let second = RelayOptions::new("second", STREAM)
             .slices(2)
             .heartbeat(Duration::from_millis(50))
@@ -94,7 +94,7 @@ async fn slice_is_not_complete_before_its_resync_is_stored() {
         scene.jetstream().await.update_stream(config).await.unwrap();
         let heard = async { while !of_second(&heartbeats.next().await.unwrap()) {} };
         tokio::time::timeout(LIMIT, heard).await.unwrap();
-        // Those of both slices, and that of a new group.
+        // One of each slice, and that of a new group.
         second
             .until("the resyncs", |handle| handle.report().resyncs == 3)
             .await;

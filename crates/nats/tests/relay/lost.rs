@@ -1,4 +1,4 @@
-//! Streams that lose messages: purged, deleted, recreated, put back.
+//! Streams that lose messages, because they are purged, deleted, created again or restored.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ async fn purged_stream_causes_one_resync_per_slice() {
             );
         }
         assert_eq!(relay.handle.report().resyncs, 4);
-        // Once.
+        // The loss is announced only once.
         scene.write(1..=100).await;
         let stored = scene
             .until("the last events", |stored| events(stored).len() == 200)
@@ -103,7 +103,7 @@ async fn idle_slices_notice_that_the_stream_was_created_again() {
         relay
             .until("live", |handle| handle.health().borrow().is_live())
             .await;
-        // Once.
+        // The loss is announced only once.
         scene.write(1..=100).await;
         let stored = scene
             .until("the later events", |stored| events(stored).len() == 100)
@@ -140,7 +140,7 @@ async fn group_with_another_number_of_slices_does_not_continue_the_old_position(
 }
 
 #[tokio::test]
-async fn two_groups_under_one_prefix_are_refused_by_name() {
+async fn two_groups_under_one_prefix_are_an_error() {
     local(async {
         let scene = Scene::new().await;
         let first = scene.relay(options("first"));
@@ -162,7 +162,7 @@ async fn two_groups_under_one_prefix_are_refused_by_name() {
             })
             .await;
         assert_eq!(resyncs(&stored, "other_group").len(), 4, "no contest");
-        // The way out.
+        // The way out that the error names.
         second.drained().await;
         scene.stream().await.purge().await.unwrap();
         first
@@ -180,7 +180,7 @@ async fn two_groups_under_one_prefix_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn stream_that_was_put_back_to_an_earlier_state_is_announced() {
+async fn stream_that_was_restored_to_an_earlier_state_is_announced() {
     local(async {
         let scene = Scene::new().await;
         let relay = scene.relay(options("fleet"));

@@ -1,4 +1,4 @@
-//! PostgreSQL servers that crash, or are put back to an earlier state.
+//! PostgreSQL servers that crash, or are restored to an earlier state.
 
 use pgherald_nats::contract::headers;
 use pgherald_testkit::nats::NatsServer;
@@ -27,7 +27,7 @@ fn with_restored(stored: &[Stored]) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn crashes_of_the_database_neither_lose_nor_double_events() {
+async fn crashes_of_the_database_neither_lose_nor_duplicate_events() {
     local(async {
         let server = Postgres::builder().start().await.unwrap();
         let mut scene = scene_of(&server).await;
@@ -111,7 +111,7 @@ fn listing(stored: &[Stored]) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn database_that_was_put_back_is_announced_in_slices_that_lost_events() {
+async fn restored_database_is_announced_in_slices_that_lost_events() {
     local(async {
         let server = Postgres::builder().start().await.unwrap();
         let mut scene = scene_of(&server).await;

@@ -131,7 +131,7 @@ impl Scene {
         .await
     }
 
-    /// Waits until the database knows everything that is stored.
+    /// Waits until the group's cursors in the database name the message with this sequence as the last one.
     pub(crate) async fn until_known(&self, group: &str, sequence: u64) {
         let sql = format!(
             "SELECT max(split_part(stored, ' ', 2)::bigint)::text FROM pgherald.consumer_cursor WHERE group_name = '{group}'"
@@ -289,12 +289,12 @@ impl Stored {
     }
 }
 
-/// The ids of events, in the order of the stream.
+/// Returns the ids of the events, in the order of the stream.
 pub(crate) fn events(stored: &[Stored]) -> Vec<i64> {
     stored.iter().filter_map(Stored::event).collect()
 }
 
-/// The reasons of resyncs with this word, one for each slice that has one.
+/// Returns the slices of the resyncs with this reason.
 pub(crate) fn resyncs(stored: &[Stored], word: &str) -> Vec<u16> {
     let of = stored
         .iter()

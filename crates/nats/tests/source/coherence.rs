@@ -13,7 +13,8 @@ fn check_of_a_relay() -> CoherenceCheck {
         .outbox()
         // Slices are independent of each other.
         .max_lag(MAX_LAG)
-        // A source reads the database again after each fault, so it has not this exception of a direct source.
+        // Subscribers of a `NatsSource` read the database again after each fault, so this exception of a direct source does not
+        // apply.
         .reopening()
 }
 
@@ -30,13 +31,14 @@ async fn assert_coherent_despite(fault: &'static str) {
     assert!(report.is_coherent() && report.fault_count() > 0, "{report}");
 }
 
-/// Faults of the relay make queues overflow afterwards, and the flush that follows hides what a lost connection leaves behind.
+/// After faults of the relay, queues overflow, and the flush that follows hides the effects of a lost connection. So this test has
+/// no other faults.
 #[actix::test]
 async fn a_cache_that_loses_its_connection_to_nats_is_coherent() {
     assert_coherent_despite("refuse_client").await;
 }
 
-/// Its events are lost together with the consumer that would have shown it.
+/// The events are lost together with the consumer that would have shown the loss.
 #[actix::test]
 async fn a_cache_whose_stream_is_created_again_is_coherent() {
     assert_coherent_despite("recreate_stream").await;

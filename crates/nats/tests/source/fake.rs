@@ -1,4 +1,4 @@
-//! A relay that stores and sends what a test scripts.
+//! A scripted relay: the test decides what it stores and sends.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) const PATIENT: Duration = Duration::from_secs(60);
 pub(crate) struct FakeRelay {
     pub(crate) context: Context,
     pub(crate) prefix: Prefix,
-    /// What its heartbeats name.
+    /// The incarnation of the stream that its heartbeats name.
     pub(crate) incarnation: &'static str,
     pub(crate) slices: u16,
 }
@@ -48,7 +48,8 @@ impl FakeRelay {
         relay
     }
 
-    async fn at(urls: Vec<String>) -> Self {
+    /// A relay of a stream at these servers.
+    pub(crate) async fn at(urls: Vec<String>) -> Self {
         let client = async_nats::connect(urls).await.unwrap();
         Self {
             context: jetstream::new(client),

@@ -75,7 +75,7 @@ impl Remote {
         fake::source(&self.proxy.url(&self.server.url())).max_lag(MAX_LAG)
     }
 
-    /// Injects the fault of a name.
+    /// Injects the fault with this name.
     pub(crate) async fn inject(&self, fault: &str) {
         match fault {
             "kill_relay" => self.process().kill(),

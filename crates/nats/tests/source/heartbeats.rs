@@ -69,13 +69,13 @@ async fn relays_of_two_groups_with_one_prefix_are_an_error_until_one_of_them_end
     let error = other.beating(down_with(&mut source, &relay)).await;
     let error = error.to_string();
     assert!(error.contains("two groups, with 2 and 3 slices"), "{error}");
-    // The group of the first one was made again, for example.
+    // The first group was created again with another number of slices, for example.
     let words = live(&mut source, &other).await;
     assert!(words.ends_with("reconnected live"), "{words}");
 }
 
 #[tokio::test]
-async fn heartbeats_that_have_waited_in_the_queue_are_as_old_as_they_are() {
+async fn heartbeats_count_from_their_arrival_in_the_queue() {
     let server = NatsServer::start().await.unwrap();
     let relay = FakeRelay::new(&server).await;
     let max_lag = Duration::from_millis(500);

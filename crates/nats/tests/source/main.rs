@@ -32,6 +32,7 @@ mod herald;
 mod max_lag;
 #[path = "../../../../tests/it/numbers.rs"]
 mod numbers;
+mod permissions;
 #[path = "../../../../tests/remote/process.rs"]
 mod process;
 mod program;

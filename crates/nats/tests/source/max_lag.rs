@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgherald::{CacheHandle, Error};
+use pgherald::{CacheHandle, Error, Filter, SubscriptionOptions};
 
 use crate::faults::MAX_LAG;
 use crate::herald::{Scene, is_live};
@@ -40,7 +40,12 @@ async fn is_emptied_in_time(bodies: &CacheHandle<i64, String>, fault: &str) {
 async fn caches_stop_answering_within_max_lag_after_their_relay_is_stopped() {
     let scene = Scene::new().await;
     let bodies = scene.cache().await;
+    // Otherwise the event of the row may empty the cache instead of the fault.
+    let options = SubscriptionOptions::new("notes");
+    let notes = scene.herald.open(Filter::new(), options).await;
+    let mut notes = notes.unwrap();
     scene.sql("INSERT INTO notes VALUES (1, 'old')").await;
+    soon(async { while notes.recv().await.unwrap().events().is_empty() {} }).await;
     for fault in ["suspend_relay", "kill_relay", "pause_nats"] {
         fill(&bodies).await;
         scene.remote.inject(fault).await;

@@ -1,4 +1,4 @@
-//! The signals of a source, on a relay that is scripted.
+//! The signals of a source on a scripted relay.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub(crate) async fn down(source: &mut NatsSource) -> Error {
     }
 }
 
-/// Sends what the server sends of a consumer that has delivered a number of messages. Without the client library, which sends none.
+/// Sends the idle heartbeat of a consumer that has delivered this number of messages. The client library cannot send one.
 async fn idle_heartbeat(server: &NatsServer, inbox: &str, delivered: u64) {
     let mut stream = TcpStream::connect((server.host(), server.port()))
         .await
@@ -112,7 +112,7 @@ async fn a_source_is_live_when_all_slices_are_and_it_has_received_what_they_have
     let relay = FakeRelay::new(&server).await;
     let mut source = source(&server.url()).max_lag(PATIENT).build().unwrap();
     let opened = async {
-        // A heartbeat of one slice, again and again, and one of the other with a sequence that nothing has yet.
+        // Heartbeats of one slice, and heartbeats of the other with a sequence that no message has yet.
         loop {
             relay.beat_of(0, 0, Duration::ZERO).await;
             relay.beat_of(1, 1, Duration::ZERO).await;
@@ -131,7 +131,7 @@ async fn a_source_is_live_when_all_slices_are_and_it_has_received_what_they_have
 }
 
 #[tokio::test]
-async fn filters_are_subjects_on_the_server_and_positions_pass_what_they_exclude() {
+async fn server_filters_events_and_positions_advance_past_excluded_ones() {
     let server = NatsServer::start().await.unwrap();
     let relay = FakeRelay::new(&server).await;
     let table = TableName::new("public", "a.b").unwrap();
@@ -195,7 +195,7 @@ async fn a_source_is_down_within_max_lag_after_the_last_heartbeat() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_a_resync_in_its_place() {
+async fn unreadable_messages_become_resyncs_in_their_place() {
     let server = NatsServer::start().await.unwrap();
     let relay = FakeRelay::new(&server).await;
     let mut source = source(&server.url()).max_lag(PATIENT).build().unwrap();
@@ -214,7 +214,7 @@ async fn what_cannot_be_read_is_a_resync_in_its_place() {
         relay.store(subject, payload).await;
         assert_eq!(word(&mut source).await, expected, "{subject} {payload}");
     }
-    // A type that this version does not know, and a subject that is nobody's.
+    // An unknown type of message, and a heartbeat that fails to parse.
     relay.store("pg.1.$control", r#"{"type":"news"}"#).await;
     relay
         .context
@@ -347,7 +347,7 @@ async fn a_source_is_live_again_after_each_server_of_a_cluster_was_killed() {
 }
 
 #[tokio::test]
-async fn what_the_server_refuses_has_a_cause_and_a_way_out() {
+async fn refusals_of_the_server_have_a_cause_and_a_hint() {
     let server = NatsServer::builder()
         .token("hunter2")
         .start()

@@ -19,7 +19,7 @@ pub(super) struct Options {
     pub(super) lines: String,
 }
 
-/// What a client has to present.
+/// The credentials that the server requires of clients.
 #[derive(Clone, Default)]
 pub(super) enum Access {
     #[default]
@@ -31,14 +31,14 @@ pub(super) enum Access {
     },
 }
 
-/// What distinguishes a node of a cluster from the others.
+/// The options of one node of a cluster.
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) route: u16,
     pub(super) routes: Vec<u16>,
 }
 
-/// What was written.
+/// The files that were written.
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) config: PathBuf,
@@ -89,7 +89,7 @@ pub(super) fn write(
     Ok(Files { config, authority })
 }
 
-/// Clients are not told the addresses of the other nodes: they would connect to these past a proxy.
+/// Nodes do not advertise each other to clients, which would then bypass a proxy.
 fn cluster(node: &Node) -> String {
     let routes: Vec<String> = node
         .routes

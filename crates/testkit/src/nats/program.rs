@@ -19,7 +19,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Nats {
     pub(super) files: Files,
     pub(super) log_file: PathBuf,
-    /// What a URL has before the host: scheme and credentials.
+    /// The part of a URL before the host: scheme and credentials.
     pub(super) url_prefix: String,
     binary: PathBuf,
     workspace: Workspace,

@@ -1,4 +1,4 @@
-//! `pgherald relay`: events in a stream of NATS JetStream.
+//! `pgherald relay`: stores events in a stream of NATS JetStream.
 //!
 //! ```text
 //! arguments ──► nats (servers, credentials, TLS) ──► Relay ──► plan: database, group, stream ──► report
@@ -7,7 +7,7 @@
 //!                                                            └──► observer: limits of the stream, metrics
 //! ```
 //!
-//! Everything is verified before anything is written: the command ends with an error that a running relay would retry.
+//! The command verifies everything before it writes anything. It ends with an error where a running relay would retry.
 
 mod nats;
 mod observer;
@@ -35,7 +35,7 @@ use crate::output::Output;
 /// The `application_name` of the sessions.
 const NAME: &str = "pgherald-relay";
 
-/// How long the end waits for batches that were sent.
+/// How long the command waits, when it ends, for batches that it has sent.
 const GRACE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(
@@ -68,7 +68,7 @@ pub(crate) async fn run(
     let observer = Observer::new(config, handle.clone(), arguments);
     let mut health = handle.health();
     let announced = async {
-        // From then on, the group exists: changes that are made before are not relayed by a new group.
+        // The group exists from now on. A new group does not relay earlier changes.
         if health.wait_for(Health::is_live).await.is_ok() {
             plan.announce(output)?;
         }
@@ -129,7 +129,7 @@ fn options(arguments: &arguments::Relay, tables: &Tables) -> RelayOptions {
     options.create(stream)
 }
 
-/// Fails if a URL of a server, which may have a secret, is given as another argument, which errors show.
+/// Fails if another argument looks like the URL of a server. Errors show arguments, and a URL may contain a secret.
 fn refuse_urls(arguments: &arguments::Relay) -> Result<(), Failure> {
     let names = [Some(&arguments.stream), arguments.group.as_ref()];
     let mut shown = names.into_iter().flatten().chain(&arguments.tables);

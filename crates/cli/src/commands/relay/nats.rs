@@ -1,4 +1,4 @@
-//! The connection to NATS, from the arguments, and its errors in words.
+//! Builds the configuration of the connection to NATS from the arguments, and adds hints to its errors.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(super) fn config(arguments: &Relay) -> Result<NatsConfig, Failure> {
     }
     if let Some(path) = &arguments.nkey {
         let seed = secret("seed", path)?;
-        // The seed is not shown: it may be another secret.
+        // Do not show the text: it may be another secret.
         if !(seed.starts_with('S') && seed.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
             let message = format!("{} has no seed of an nkey", path.display());
             return Err(Failure::usage(message)
@@ -50,7 +50,7 @@ pub(super) fn config(arguments: &Relay) -> Result<NatsConfig, Failure> {
     Ok(config)
 }
 
-/// Fails if a file cannot be read. The connection would be retried for ever.
+/// Fails if a file cannot be read. Otherwise the relay would retry the connection for ever.
 fn readable(what: &str, path: &Path) -> Result<(), Failure> {
     match fs::File::open(path) {
         Ok(_) => Ok(()),
@@ -58,7 +58,7 @@ fn readable(what: &str, path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Returns the only line of a file.
+/// Returns the only word of a file.
 fn secret(what: &str, path: &Path) -> Result<String, Failure> {
     let refuse = |problem: &str| {
         Err(Failure::usage(format!(

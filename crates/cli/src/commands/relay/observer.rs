@@ -30,7 +30,7 @@ impl Observer {
         }
     }
 
-    /// Never ends. The relay itself reports that a server cannot be reached.
+    /// Never returns. The relay itself reports servers that cannot be reached.
     pub(super) async fn run(mut self) -> Result<(), Failure> {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -39,9 +39,9 @@ impl Observer {
             match timeout(INTERVAL, self.look()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(error = %error.chain(), "the status of the relay was not recorded");
+                    tracing::warn!(error = %error.chain(), "cannot read the status of the relay");
                 }
-                Err(_) => tracing::warn!("the status of the relay was not recorded in time"),
+                Err(_) => tracing::warn!("cannot read the status of the relay in time"),
             }
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Plan {
     /// Whether the stream does not exist.
     creates_stream: bool,
     group: String,
-    /// Whether the group does not exist. It then begins with the changes that are made from now on.
+    /// Whether the group does not exist. A new group begins with the changes that are committed after its creation.
     creates_group: bool,
     tables: Vec<String>,
     lag_events: i64,
@@ -173,7 +173,7 @@ impl Plan {
     }
 }
 
-/// Fails if the group is not one of this relay.
+/// Fails if the group runs a handler, relays to another destination, or has another number of slices.
 fn check_group(
     status: &GroupStatus,
     arguments: &arguments::Relay,

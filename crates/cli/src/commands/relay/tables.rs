@@ -18,7 +18,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Finds the tables of the patterns; without patterns, all that are recorded.
+    /// Finds the recorded tables that match a pattern; without patterns, all recorded tables.
     ///
     /// Fails if a pattern matches no recorded table, or a matching table does not record all changes.
     pub(super) async fn find(client: &Client, patterns: &[String]) -> Result<Self, Failure> {
@@ -65,7 +65,7 @@ impl Tables {
         self
     }
 
-    /// Returns what the relay requires of the tables.
+    /// Returns the triggers that the relay requires.
     pub(super) fn specs(&self) -> &[TriggerSpec] {
         &self.specs
     }
@@ -76,7 +76,7 @@ impl Tables {
         names.collect()
     }
 
-    /// Returns the filter of the events: also of tables that are installed later, if a pattern matches them.
+    /// Returns the filter of the events. It includes tables that are installed later, if a pattern matches them.
     pub(super) fn filter(&self) -> Filter {
         if self.patterns.is_empty() {
             return Filter::new();

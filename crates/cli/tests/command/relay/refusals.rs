@@ -51,7 +51,7 @@ async fn servers_and_streams_that_do_not_fit_are_refused() {
     let url = plain.url();
     let without = (
         2,
-        "no server of NATS with JetStream answers",
+        "no NATS server with JetStream answers",
         "nats-server -js",
     );
     refused(&scene, &[&url, "--stream", STREAM, "--create"], without).await;

@@ -7,15 +7,15 @@
 //!             └──────────── claimed ◄───────────────────┘
 //! ```
 //!
-//! Owns the queue of each slice, what is expected at the destination, and the batches that are being stored. Several slices are stored
-//! at a time, each with one batch.
+//! Owns the queue of each slice, the last message that it expects at the destination, and the batches in flight. Several slices
+//! have a batch in flight at a time, each of them one.
 //!
 //! Guarantees:
 //! - The events of a slice are stored in the order in which they were read. Nothing is stored before the slice was
 //!   [opened](crate::group::opening).
-//! - An event is finished when it is stored. After an outcome that is unknown, or a refusal because of another relay, the node forgets
+//! - An event is finished when it is stored. If the outcome of a batch is unknown, or another relay has fenced it, the node forgets
 //!   the slice, claims it again, and reads the tip.
-//! - A destination that is full or out of reach costs no attempts: events wait, and the intake stops at its limits.
+//! - A full or unreachable destination uses up no attempts: events wait, and the intake stops at its limits.
 
 mod bytes;
 mod published;
@@ -66,7 +66,7 @@ pub(in crate::group) struct Relays<D> {
     /// The slice whose batch was sent last.
     last_begun: i32,
     running: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
-    /// Bytes of the jobs that are not finished.
+    /// The bytes of unfinished jobs.
     bytes: Bytes,
     /// Why nothing is stored at present.
     problem: Option<Error>,
@@ -238,11 +238,11 @@ impl<D: Destination> Relays<D> {
                         group,
                         slice,
                         reason,
-                        "changes may be missing at the destination: the slice resyncs"
+                        "changes may be missing at the destination; announcing a resync"
                     );
                 }
                 let known = opened.known();
-                // Also that nothing is stored. Only then does a late first batch differ from one of an earlier group.
+                // Record this even if nothing is stored: otherwise a late first batch looks like one of an earlier group.
                 let is_known = opened.resync.is_none();
                 ledger.slices.opened(
                     slice,
@@ -306,7 +306,7 @@ impl<D: Destination> Relays<D> {
         commands.push(Command::Write);
     }
 
-    /// Puts the jobs of a batch back that was refused.
+    /// Returns the jobs of a refused batch to the queues.
     fn refused(
         &mut self,
         slice: i32,
@@ -356,8 +356,8 @@ impl<D: Destination> Work for Relays<D> {
                     Origin::Parked => relay.parked.push_back(job),
                 }
             }
-            // A parked event of a slice that is not opened. It is read again when the slice is claimed again, and the node does so
-            // if it has forgotten the slice.
+            // A parked event of a slice that is not opened. It is read again after the next claim of the slice. A node that has
+            // forgotten the slice claims it again.
             None => self.outcomes.left_to_others(1),
         }
     }

@@ -52,14 +52,14 @@ fn relay_continues_from_the_tip_only_if_it_is_certain() {
         decide(Some(known("A", 4)), last(4, 7, "me,0")),
         Relation::Known
     );
-    // Another group has written before.
+    // An earlier group of this name has written before.
     assert_eq!(decide(None, last(4, 3, "me,1")), Relation::Lost);
     let here = Relation::Ahead(Box::new(at(5)), None);
     assert_eq!(decide(None, last(4, 5, "me,1")), here);
     assert_eq!(
         decide(Some(known("A", 9)), last(4, 3, "me,1")),
         Relation::Lost,
-        "put back"
+        "restored"
     );
     assert_eq!(
         decide(Some(known("B", 4)), last(4, 3, "me,1")),
@@ -171,7 +171,7 @@ fn closing_that_the_database_knows_is_not_forgotten_with_the_tip() {
 }
 
 #[test]
-fn late_batch_of_another_relay_is_looked_through() {
+fn late_batch_of_another_relay_is_searched_for_stored_events() {
     let now = History::parse("me,1").unwrap();
     // The cursor that was written meanwhile is in the middle of the batch's difference.
     let mut late = last(4, 5, "me,1");

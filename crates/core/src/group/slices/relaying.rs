@@ -1,5 +1,5 @@
-//! What relays need of slices: the position at the destination when a slice is opened, the cursor after each batch, and up to when
-//! everything is stored.
+//! The slices of relays: the position at the destination when a slice is opened, the cursor after each batch, and the time up to
+//! which everything is stored.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ pub(in crate::group) struct Opening {
     pub(in crate::group) epoch: i64,
     /// The cursor in the database.
     pub(in crate::group) cursor: Cursor,
-    /// What the previous relay knew to be stored when it wrote the cursor.
+    /// The last message of the slice when the previous relay wrote the cursor.
     pub(in crate::group) stored: Option<String>,
 }
 
-/// The most differences that a slice has read and not stored, for [`Completeness`].
+/// The maximum number of differences that [`Completeness`] tracks before their events are stored.
 const MAX_MARKS: usize = 64;
 
-/// Up to when everything that was committed is stored.
+/// The time up to which every committed change is stored.
 #[derive(Debug, Default)]
 pub(super) struct Completeness {
     /// When the difference that is being read began.
@@ -35,7 +35,7 @@ pub(super) struct Completeness {
 }
 
 impl Completeness {
-    /// The events before the number `first` are stored.
+    /// Records that the events before the number `first` are stored.
     pub(super) fn finished(&mut self, first: u64) {
         while let Some((number, at)) = self.marks.front()
             && *number <= first
@@ -47,7 +47,7 @@ impl Completeness {
 
     fn mark(&mut self, number: u64, at: Instant) {
         if self.marks.len() >= MAX_MARKS {
-            // The later one waits for more events, and covers more time.
+            // Replace the last mark: the new one waits for more events, and covers more time.
             self.marks.pop_back();
         }
         self.marks.push_back((number, at));
@@ -84,18 +84,18 @@ impl Slices {
         }
     }
 
-    /// The slices that wait for their position at the destination.
+    /// Returns the slices that wait for their position at the destination.
     pub(in crate::group) fn opening(&self) -> impl Iterator<Item = &Opening> {
         let kept = self.owned.values().filter(|slice| !slice.is_releasing);
         kept.filter_map(|slice| slice.opening.as_ref())
     }
 
-    /// The number of slices in the group.
+    /// Returns the number of slices in the group.
     pub(in crate::group) fn of(&self) -> i32 {
         self.of
     }
 
-    /// Continues a slice from its position at the destination, where `stored` is stored.
+    /// Continues a slice from its position at the destination. `stored` describes its last message there.
     pub(in crate::group) fn opened(
         &mut self,
         number: i32,
@@ -112,15 +112,15 @@ impl Slices {
         }
     }
 
-    /// Records what is stored of a slice.
+    /// Records the last message of a slice.
     pub(in crate::group) fn stored(&mut self, number: i32, epoch: i64, stored: Arc<str>) {
         if let Some(slice) = self.current_mut(number, epoch) {
             slice.stored.unwritten = Some(stored);
         }
     }
 
-    /// Returns the cursor after a pending event, before which all earlier ones are about to be stored. Without an event, the cursor
-    /// before which every event is stored.
+    /// Returns the cursor after a pending event, for a batch that stores it and all earlier events. Without an event, returns the
+    /// cursor up to which every event is stored.
     pub(in crate::group) fn cursor_after(&self, number: i32, event: Option<u64>) -> Option<Cursor> {
         let slice = self.owned.get(&number)?;
         match event {
@@ -129,15 +129,15 @@ impl Slices {
         }
     }
 
-    /// A page was requested at `at` and taken in: if it ends a difference, all changes up to the beginning of that difference are
-    /// pending or stored.
+    /// Records that a page was requested at `at` and read. If it ends a difference, all changes up to the beginning of that
+    /// difference are pending or stored.
     pub(in crate::group) fn note_complete(&mut self, turn: &Turn, after: &Cursor, at: Instant) {
         for (number, epoch) in turn.of() {
             let Some(slice) = self.current_mut(number, epoch) else {
                 continue;
             };
             if turn.cursor.reading.is_none() {
-                // The other end of such a difference is older than the request.
+                // A difference with a given end ends before the request, so the time of the request says nothing about it.
                 slice.complete.began = turn.until.is_none().then_some(at);
             }
             if after.reading.is_none()
@@ -148,7 +148,7 @@ impl Slices {
         }
     }
 
-    /// Returns up to when everything of a slice is stored, if that is known.
+    /// Returns the time up to which every change of a slice is stored, if it is known.
     pub(in crate::group) fn complete_until(&self, number: i32) -> Option<Instant> {
         self.owned.get(&number)?.complete.until
     }

@@ -1,4 +1,4 @@
-//! How many bytes the jobs have that are not finished.
+//! Counts the bytes of unfinished jobs.
 
 use super::Job;
 use crate::group::engine::intake::weight;
@@ -7,7 +7,7 @@ use crate::group::job::Origin;
 #[derive(Default)]
 pub(super) struct Bytes {
     pub(super) all: usize,
-    /// Those of parked events.
+    /// The bytes of parked events.
     pub(super) parked: usize,
 }
 

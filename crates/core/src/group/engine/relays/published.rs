@@ -1,4 +1,4 @@
-//! What a relay reports to the destination about the slices of the node.
+//! The state of the node's slices, as a relay reports it to the destination.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ impl<D> Relays<D> {
             is_open && ledger.slices.is_current(**slice, relay.epoch)
         });
         let state = |(slice, relay): (&i32, &Relay)| {
-            // The changes before a resync are stored only when the resync is. Parked events, such as resyncs, are older than the
-            // cursor.
+            // Until its resync is stored, a slice lacks changes. Parked events, such as resyncs, are before the cursor although
+            // they are not stored.
             let is_complete = relay.is_announced && !parked.contains(slice);
             let complete_until = ledger.slices.complete_until(*slice);
             SliceState {

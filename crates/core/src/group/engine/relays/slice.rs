@@ -16,12 +16,12 @@ use crate::group::opening::{OTHER_GROUP, Opened};
 use crate::handler::Task;
 use crate::outbox::Recorded;
 
-/// The pauses after a slice could not be opened, or a batch was refused.
+/// The delays after a slice could not be opened, or a batch was refused.
 const PAUSES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-/// The most bytes of a batch. A single event may exceed it.
+/// The maximum size of a batch in bytes. A single event may exceed it.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
-/// Something that was running has ended.
+/// The result of a request to the destination.
 pub(in crate::group) enum Ended {
     Opened {
         slice: i32,
@@ -92,7 +92,7 @@ impl Relay {
         }
     }
 
-    /// Returns the messages that have the events to skip, until the last of these events was skipped.
+    /// Returns the range of messages that have events to skip. `None` once all of these events were skipped.
     pub(super) fn listed(&self) -> Option<(u64, u64)> {
         self.listed.filter(|_| !self.skipped.is_empty())
     }
@@ -103,7 +103,7 @@ impl Relay {
         pause
     }
 
-    /// Takes the jobs of the next batch, and those whose events are stored already.
+    /// Removes from the queues the jobs of the next batch, and the jobs whose events are stored already.
     pub(super) fn next_jobs(&mut self, max_batch: usize, ledger: &Ledger) -> (Vec<Job>, Vec<Job>) {
         let (mut jobs, mut skipped, mut bytes) = (Vec::new(), Vec::new(), 0);
         // The announcement takes one message.
@@ -120,7 +120,7 @@ impl Relay {
         }
         while let Some(next) = self.queue.front()
             && has_room(&jobs, bytes, next)
-            // Earlier events of the row are parked, after a restore of the database.
+            // After a restore of the database, earlier events of the row may be parked. They go first.
             && !ledger.parked.has(&next.row())
             && let Some(job) = self.queue.pop_front()
         {
@@ -172,7 +172,7 @@ fn message(job: &Job) -> Message {
             is_of_slice: false,
             table: None,
         },
-        // Readers cannot see what has changed.
+        // The event fails to decode, so readers only receive a resync.
         Err(_) => Message::Resync {
             reason: "undecodable",
             is_of_slice: true,
@@ -181,7 +181,7 @@ fn message(job: &Job) -> Message {
     }
 }
 
-/// A row that cannot be decoded is kept for the operator.
+/// Returns the dead letter of a row that fails to decode.
 pub(super) fn dead_letter(job: &Job, error: &Error) -> Park {
     Park {
         slice: job.slice,
@@ -202,7 +202,7 @@ impl Identity {
     }
 }
 
-/// The number of the last event that was read, among the jobs of a batch.
+/// Returns the number of the last read event among the jobs of a batch. Parked events do not count.
 pub(super) fn last_read(jobs: &[Job]) -> Option<u64> {
     jobs.iter().rev().find_map(|job| match job.origin {
         Origin::Read(number) => Some(number),

@@ -1,8 +1,8 @@
-//! Notices that the destination was deleted, created again or put back while slices have nothing to store.
+//! Detects that the destination was deleted, created again or restored while slices have nothing to store.
 //!
-//! A slice with events is refused by the destination then, and reads its tip again. An idle slice would learn of it with its next event,
-//! and readers, which lack messages, would wait until then. So the state of the destination is read every few seconds, once for all
-//! slices of the node. The node forgets the slices whose last message cannot exist any more, and claims them again.
+//! If a slice has events, the destination refuses its next batch, and the slice reads its tip again. An idle slice would detect the
+//! loss only with its next event, and readers would lack messages until then. So the node reads the state of the destination every
+//! two seconds, once for all of its slices. It forgets the slices whose last message can no longer exist, and claims them again.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Returns when to read the state next, unless that is running.
+    /// Returns when to read the state next. `None` while a read is in progress.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let next = self.requested_at.map_or(now, |at| at + EVERY);
         (!self.is_running).then_some(next)
@@ -105,7 +105,7 @@ impl<D: Destination> Relays<D> {
         tracing::warn!(
             group,
             slices = ?gone,
-            "the destination was created again or put back to an earlier state; claiming the slices again"
+            "the destination was created again or restored to an earlier state; claiming the slices again"
         );
         for slice in gone {
             ledger.forget(slice);
