@@ -129,7 +129,7 @@ impl Herald {
         A: Actor<Context = Context<A>> + Handler<Drain>,
     {
         let consumer = format!("the consumer of group {:?}", options.group());
-        if !self.listener.connected() {
+        if self.registered().is_none() {
             return Err(Error::shut_down());
         }
         let (config, options) = self.outbox_for::<E>(options)?;
@@ -138,15 +138,17 @@ impl Herald {
             Ok((actor.start(), health))
         };
         let (addr, health) = self.handlers.run(start).await??;
-        if let Some(limit) = self.live_within
-            && let Err(error) = live::within(limit, health, &consumer).await
-        {
+        let live = match self.live_within {
+            Some(limit) => live::within(limit, health, &consumer).await,
+            None => Ok(()),
+        };
+        let started = live.and_then(|()| self.register(addr.clone().recipient(), true));
+        if let Err(error) = started {
             let deadline = Duration::ZERO;
             // It has stopped by itself otherwise.
             let _ = addr.send(Drain { deadline }).await;
             return Err(error);
         }
-        self.register(addr.clone().recipient(), true);
         Ok(addr)
     }
 

@@ -92,7 +92,8 @@ pub struct Herald {
     caches: Place,
     /// Where the handlers run.
     handlers: Place,
-    registered: Mutex<Vec<Registered>>,
+    /// The handlers that a shutdown drains. `None` after it.
+    registered: Mutex<Option<Vec<Registered>>>,
     /// How long to wait until each consumer is live; `None` for not at all.
     live_within: Option<Duration>,
     /// The watched tables; `None` if events of other tables may arrive too.
@@ -206,7 +207,7 @@ impl Herald {
             subscribed: started.caches,
             caches,
             handlers,
-            registered: Mutex::default(),
+            registered: Mutex::new(Some(Vec::new())),
             live_within: None,
             watched: None,
             key_types: tokio::sync::Mutex::default(),
@@ -258,16 +259,25 @@ impl Herald {
         let addr = self.handlers.run(start).await?;
         self.subscribe(HandlerActor::subscription(&addr, &options))
             .await?;
-        self.register(addr.clone().recipient(), false);
+        self.register(addr.clone().recipient(), false)?;
         Ok(addr)
     }
 
-    fn register(&self, drain: Recipient<Drain>, is_durable: bool) {
+    /// Has the shutdown drain a handler.
+    ///
+    /// # Errors
+    /// If the herald was shut down.
+    fn register(&self, drain: Recipient<Drain>, is_durable: bool) -> Result<()> {
         let registered = Registered { drain, is_durable };
-        self.registered().push(registered);
+        match &mut *self.registered() {
+            Some(all) => all.push(registered),
+            None => return Err(Error::shut_down()),
+        }
+        Ok(())
     }
 
-    fn registered(&self) -> std::sync::MutexGuard<'_, Vec<Registered>> {
+    /// The handlers. `None` after a shutdown.
+    fn registered(&self) -> std::sync::MutexGuard<'_, Option<Vec<Registered>>> {
         // The list is valid even if a panic has poisoned the lock.
         self.registered
             .lock()
@@ -349,7 +359,7 @@ impl Herald {
         let began = Instant::now();
         let closing = self.listener.send(Shutdown { deadline });
         let closing = closing.map(Result::ok).boxed().shared();
-        let registered = std::mem::take(&mut *self.registered());
+        let registered = self.registered().take().unwrap_or_default();
         let handlers = registered.into_iter().map(|handler| {
             let closing = closing.clone();
             async move {

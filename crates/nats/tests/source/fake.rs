@@ -50,7 +50,9 @@ impl FakeRelay {
 
     /// A relay of a stream at these servers.
     pub(crate) async fn at(urls: Vec<String>) -> Self {
-        let client = async_nats::connect(urls).await.unwrap();
+        // Unlike the library, it uses the credentials in the URLs.
+        let config = NatsConfig::new(&urls.join(",")).unwrap();
+        let client = config.connect().await.unwrap();
         Self {
             context: jetstream::new(client),
             prefix: Prefix::default(),
