@@ -168,7 +168,6 @@ async fn by_relay(
     let options = RelayOptions::new("relay", &stream)
         .prefix(stream.parse().unwrap())
         .create(StreamOptions::new())
-        .concurrency(number("CC", 8))
         .from_beginning();
     let (handle, thread) = spawn(move || {
         let (handle, relay) = Relay::new(config, servers, options).unwrap();
