@@ -290,6 +290,7 @@ fn server(text: &str) -> Result<ServerAddr> {
         )))
     };
     match text.parse::<ServerAddr>() {
+        Ok(address) if address.host().is_empty() => refuse("has no host"),
         Ok(address) if matches!(address.scheme(), "nats" | "tls") => Ok(address),
         Ok(address) => refuse(&format!("has the scheme {}", address.scheme())),
         Err(_) => refuse("is not a valid URL"),
@@ -378,6 +379,8 @@ mod tests {
         for bad in [
             "",
             " , ",
+            "nats://",
+            "nats://:4222",
             "nats://bob:s3cret@",
             "http://bob:s3cret@a",
             "nats://bob:s3cret@a:port",

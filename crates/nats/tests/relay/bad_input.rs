@@ -4,6 +4,8 @@ use async_nats::jetstream::stream::Config;
 use pgherald_core::ErrorKind;
 use pgherald_nats::{NatsConfig, Relay, RelayOptions, StreamOptions};
 use pgherald_testkit::nats::NatsServer;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
 
 use crate::support::{STREAM, nats};
 
@@ -131,6 +133,34 @@ async fn stream_that_keeps_only_some_messages_of_a_subject_is_refused() {
     };
     context.update_stream(config).await.unwrap();
     accepted(nats(&server.url()), options()).await;
+}
+
+/// A server that announces an old version. The libraries have none to test with.
+async fn old_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let info = "INFO {\"server_id\":\"A\",\"version\":\"2.11.9\",\"headers\":true,\"max_payload\":1048576}\r\n";
+            stream.write_all(info.as_bytes()).await.unwrap();
+            let mut lines = BufReader::new(stream).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line == "PING" {
+                    lines.get_mut().write_all(b"PONG\r\n").await.unwrap();
+                }
+            }
+        }
+    });
+    format!("nats://127.0.0.1:{port}")
+}
+
+#[tokio::test]
+async fn server_without_atomic_batches_is_refused_by_name() {
+    let error = refusal(nats(&old_server().await), options()).await;
+    assert!(error.is_config(), "{error:?}");
+    for part in ["2.11.9", "use 2.12 or newer"] {
+        assert!(error.to_string().contains(part), "{error:?}");
+    }
 }
 
 #[tokio::test]

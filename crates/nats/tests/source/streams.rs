@@ -1,6 +1,6 @@
 //! Which streams a source reads.
 
-use async_nats::jetstream::stream;
+use async_nats::jetstream::{self, stream};
 use pgherald::ErrorKind;
 use pgherald_nats::{NatsConfig, NatsSource};
 use pgherald_testkit::nats::NatsServer;
@@ -26,6 +26,46 @@ async fn a_mirror_is_read_like_its_origin() {
     relay.insert(1).await;
     relay.context.create_stream(mirror()).await.unwrap();
     let config = NatsConfig::new(&server.url()).unwrap();
+    let source = NatsSource::builder(config, "MIRROR").max_lag(PATIENT);
+    let mut source = source.build().unwrap();
+    let words = live(&mut source, &relay).await;
+    assert!(words.ends_with("live"), "{words}");
+    relay.insert(2).await;
+    assert_eq!(word(&mut source).await, "#2");
+}
+
+/// Returns a port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn a_source_at_a_leaf_node_reads_a_mirror_there() {
+    let (hub, port) = loop {
+        let port = free_port();
+        let config = format!("leafnodes {{ listen: \"127.0.0.1:{port}\" }}");
+        let hub = NatsServer::builder().domain("hub").config(&config);
+        // Another program may have taken the port.
+        if let Ok(hub) = hub.start().await {
+            break (hub, port);
+        }
+    };
+    let remote =
+        format!("leafnodes {{ remotes: [ {{ url: \"nats-leaf://127.0.0.1:{port}\" }} ] }}");
+    let leaf = NatsServer::builder().domain("leaf").config(&remote);
+    let leaf = leaf.start().await.unwrap();
+    let relay = FakeRelay::new(&hub).await;
+    relay.insert(1).await;
+    let mut mirror = mirror();
+    let external = stream::External {
+        api_prefix: "$JS.hub.API".to_owned(),
+        delivery_prefix: None,
+    };
+    mirror.mirror.as_mut().unwrap().external = Some(external);
+    let context = jetstream::new(async_nats::connect(leaf.url()).await.unwrap());
+    context.create_stream(mirror).await.unwrap();
+    let config = NatsConfig::new(&leaf.url()).unwrap();
     let source = NatsSource::builder(config, "MIRROR").max_lag(PATIENT);
     let mut source = source.build().unwrap();
     let words = live(&mut source, &relay).await;

@@ -61,6 +61,12 @@ impl NatsBuilder {
         self
     }
 
+    /// Gives the server a JetStream domain, as a leaf node and its hub need if both have streams.
+    pub fn domain(mut self, name: impl Into<String>) -> Self {
+        self.options.domain = Some(name.into());
+        self
+    }
+
     /// Adds lines to the server's configuration file, such as accounts or users with an nkey. They are not checked here.
     pub fn config(mut self, lines: &str) -> Self {
         self.options.lines.push_str(lines);

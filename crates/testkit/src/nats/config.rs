@@ -15,6 +15,7 @@ pub(super) struct Options {
     pub(super) tls: bool,
     pub(super) max_payload: Option<usize>,
     pub(super) without_jetstream: bool,
+    pub(super) domain: Option<String>,
     /// Lines that the caller adds.
     pub(super) lines: String,
 }
@@ -62,7 +63,12 @@ pub(super) fn write(
     }
     if !options.without_jetstream {
         let store = quoted(&format!("{dir}/jetstream"));
-        line(&mut text, &format!("jetstream {{ store_dir: {store} }}"));
+        let domain = options.domain.as_deref().map(quoted);
+        let domain = domain.map_or_else(String::new, |domain| format!(", domain: {domain}"));
+        line(
+            &mut text,
+            &format!("jetstream {{ store_dir: {store}{domain} }}"),
+        );
     }
     match &options.access {
         Access::Open => {}
