@@ -7,6 +7,7 @@ use std::time::Duration;
 use pgherald_core::{Filter, Signal, Source as _};
 use pgherald_nats::NatsSource;
 use pgherald_nats::contract::{Prefix, headers};
+use pgherald_testkit::nats::NatsServer;
 
 use crate::support::{LIMIT, STREAM, Scene, events, local, options, resyncs};
 
@@ -108,6 +109,41 @@ async fn slice_that_cannot_be_stored_is_named_while_others_are() {
             unnamed += u32::from(silent.get());
         }
         assert_eq!(unnamed, 0, "of 20 times");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn relay_that_may_not_store_is_not_live_between_its_attempts() {
+    local(async {
+        let users = r#"
+            authorization { users = [
+                { user: relay, password: p, permissions: { publish: { deny: ["pg.>"] } } }
+                { user: admin, password: p }
+            ] }
+            no_auth_user: admin
+        "#;
+        let nats = NatsServer::builder().config(users).start().await.unwrap();
+        let scene = Scene::with(nats).await;
+        let relay = scene.relay_at(scene.nats().user("relay", "p"), options("fleet"));
+        relay
+            .until("slices", |handle| {
+                handle.report().consumer.slices == 4 && handle.health().borrow().is_live()
+            })
+            .await;
+        scene.write(1..=100).await;
+        relay.until_degraded("has not acknowledged a batch").await;
+        let first = relay.handle.report().unknown;
+        let silent = Cell::new(0);
+        relay
+            .until("more attempts", |handle| {
+                let (health, report) = (handle.health(), handle.report());
+                let is_named = report.consumer.destination_error.is_some();
+                silent.set(silent.get() + u32::from(!is_named || health.borrow().is_live()));
+                report.unknown >= first + 12
+            })
+            .await;
+        assert_eq!(silent.get(), 0, "looks, 5 ms apart");
     })
     .await;
 }

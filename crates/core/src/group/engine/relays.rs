@@ -18,6 +18,7 @@
 //! - A destination that is full or out of reach costs no attempts: events wait, and the intake stops at its limits.
 
 mod bytes;
+mod problem;
 mod published;
 mod slice;
 mod watch;
@@ -33,6 +34,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use self::bytes::Bytes;
+use self::problem::Problem;
 pub(in crate::group) use self::slice::Ended;
 use self::slice::{Relay, State, dead_letter, last_read};
 use self::watch::Watch;
@@ -65,8 +67,7 @@ pub(in crate::group) struct Relays<D> {
     running: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
     /// Bytes of the jobs that are not finished.
     bytes: Bytes,
-    /// Why nothing is stored at present.
-    problem: Option<Error>,
+    problem: Problem,
     observed_at: Option<Instant>,
     outcomes: Outcomes,
     watch: Watch,
@@ -84,7 +85,7 @@ impl<D: Destination> Relays<D> {
             slices: BTreeMap::new(),
             running: FuturesUnordered::new(),
             bytes: Bytes::default(),
-            problem: None,
+            problem: Problem::default(),
             observed_at: None,
             outcomes: Outcomes::new(Arc::clone(&options.group), Arc::clone(&shared)),
             watch: Watch::default(),
@@ -217,7 +218,6 @@ impl<D: Destination> Relays<D> {
         };
         match opened {
             Ok(opened) => {
-                self.problem = None;
                 if let Some(reason) = opened.resync {
                     let group = &*self.options.group;
                     tracing::warn!(
@@ -241,6 +241,8 @@ impl<D: Destination> Relays<D> {
                 (relay.skipped, relay.listed) = (opened.skipped, opened.listed);
                 relay.announcement = opened.resync;
                 relay.is_announced = opened.resync.is_none();
+                self.problem.opened(slice, relay.sequence);
+                self.recover(ledger, now);
                 commands.extend([Command::Write, Command::Read]);
             }
             Err(error) => {
@@ -248,11 +250,6 @@ impl<D: Destination> Relays<D> {
                 self.fail(error, commands);
             }
         }
-    }
-
-    fn fail(&mut self, error: Error, commands: &mut Commands) {
-        self.problem = Some(error.clone());
-        commands.push(Command::Degrade(error));
     }
 
     fn stored(
@@ -267,9 +264,9 @@ impl<D: Destination> Relays<D> {
         let Some(relay) = self.slices.get_mut(&slice) else {
             return;
         };
-        self.problem = None;
         (relay.state, relay.sequence, relay.failures) = (State::Idle, sequence, 0);
         relay.is_announced = true;
+        self.problem.stored(slice);
         let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed());
         ledger.slices.stored(slice, epoch, known.to_text());
         self.bytes.remove(&jobs);
@@ -289,6 +286,7 @@ impl<D: Destination> Relays<D> {
                 }
             }
         }
+        self.recover(ledger, Instant::now());
         commands.push(Command::Write);
     }
 
@@ -373,7 +371,7 @@ impl<D: Destination> Work for Relays<D> {
                 return;
             }
             Ended::Watched { expected, state } => {
-                self.watched(&expected, state, ledger, commands);
+                self.watched(&expected, state, now, ledger, commands);
                 return;
             }
             Ended::Stored {
@@ -409,6 +407,8 @@ impl<D: Destination> Work for Relays<D> {
                 let group = &*self.options.group;
                 tracing::info!(group, slice, error = %error.chain(), "the outcome of a batch is unknown; claiming the slice again");
                 ledger.forget(slice);
+                let expected = self.slices.get(&slice).map_or(0, |relay| relay.sequence);
+                self.problem.unanswered(slice, expected, now);
                 self.fail(error, commands);
                 commands.push(Command::TickSoon);
             }
@@ -444,12 +444,12 @@ impl<D: Destination> Work for Relays<D> {
     }
 
     fn are_impaired(&self) -> bool {
-        self.problem.is_some()
+        self.problem.error().is_some()
     }
 
     fn problem(&self) -> Option<String> {
         let storable = |error: &Error| error.chain().replace('\0', " ");
-        self.problem.as_ref().map(storable)
+        self.problem.error().map(storable)
     }
 
     fn alarm(&self, now: Instant) -> Option<Instant> {
@@ -462,7 +462,7 @@ impl<D: Destination> Work for Relays<D> {
     }
 
     fn publish(&mut self, ledger: &Ledger) {
-        self.shared.report().destination_error = self.problem.as_ref().map(Error::chain);
+        self.shared.report().destination_error = self.problem.error().map(Error::chain);
         let now = Instant::now();
         if self.observed_at.is_some_and(|at| now < at + OBSERVE) {
             return;

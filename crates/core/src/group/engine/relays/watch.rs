@@ -71,6 +71,7 @@ impl<D: Destination> Relays<D> {
         &mut self,
         expected: &[Expected],
         state: Result<destination::State>,
+        now: Instant,
         ledger: &mut Ledger,
         commands: &mut Commands,
     ) {
@@ -79,9 +80,7 @@ impl<D: Destination> Relays<D> {
             Ok(state) => state,
             Err(error) => return self.fail(error, commands),
         };
-        if self.slices.values().all(|relay| relay.failures == 0) {
-            self.problem = None;
-        }
+        self.recover(ledger, now);
         let is_gone =
             |one: &&Expected| one.incarnation != state.incarnation || one.sequence > state.sequence;
         let gone = expected
