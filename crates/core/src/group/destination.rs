@@ -162,6 +162,8 @@ pub struct SliceState {
     pub sequence: u64,
     /// Everything that was committed before is stored. `None` if that is unknown.
     pub complete_until: Option<Instant>,
+    /// Whether nothing is stored, because another group stores the slice.
+    pub is_contended: bool,
 }
 
 /// What a relay knew to be stored of a slice when it wrote the slice's cursor. The database keeps it as a text.

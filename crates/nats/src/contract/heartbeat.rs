@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use pgherald_nats::contract::Heartbeat;
 ///
-/// let json = r#"{"type":"heartbeat","version":1,"slice":3,"slices":32,"epoch":1767600000000000,
+/// let json = r#"{"type":"heartbeat","version":1,"group":"fleet","slice":3,"slices":32,"epoch":1767600000000000,
 ///     "incarnation":"1767600000000000000","sequence":4711,"lag_ms":12,"interval_ms":1000}"#;
 /// let heartbeat = Heartbeat::parse(json.as_bytes())?;
 /// assert_eq!((heartbeat.slice, heartbeat.sequence, heartbeat.lag().as_millis()), (3, 4711, 12));
@@ -25,6 +25,8 @@ pub struct Heartbeat {
     kind: Kind,
     /// The version of the contract: 1.
     pub version: u32,
+    /// The relay's group. A prefix is for one group: heartbeats of another one mean that events may be missing.
+    pub group: Box<str>,
     /// The slice.
     pub slice: u16,
     /// The number of slices of the relay's group. Their numbers begin with 0.
@@ -37,6 +39,7 @@ pub struct Heartbeat {
     /// The sequence of the last message that the relay knows to be stored in the slice; 0 if there is none.
     pub sequence: u64,
     /// Milliseconds, at the time of the heartbeat: every change that was committed before them is stored, at `sequence` or before.
+    /// The greatest number if nothing is known, because another group stores in the slice.
     pub lag_ms: u64,
     /// The time between two heartbeats, in milliseconds.
     pub interval_ms: u64,
@@ -55,7 +58,7 @@ impl Heartbeat {
     /// Makes the heartbeat of a slice.
     #[must_use]
     pub fn new(
-        (slice, slices): (u16, u16),
+        (group, slice, slices): (&str, u16, u16),
         epoch: i64,
         (incarnation, sequence): (&str, u64),
         lag: Duration,
@@ -64,6 +67,7 @@ impl Heartbeat {
         Self {
             kind: Kind::Heartbeat,
             version: Self::VERSION,
+            group: group.into(),
             slice,
             slices,
             epoch,
@@ -122,7 +126,7 @@ mod tests {
     #[test]
     fn heartbeats_are_read_as_they_were_written_and_other_messages_are_not() {
         let (lag, interval) = (Duration::from_millis(40), Duration::from_secs(1));
-        let heartbeat = Heartbeat::new((2, 32), 77, ("1767", 4_711), lag, interval);
+        let heartbeat = Heartbeat::new(("fleet", 2, 32), 77, ("1767", 4_711), lag, interval);
         let json = heartbeat.to_json();
         assert!(
             json.starts_with(r#"{"type":"heartbeat","version":1,"#),

@@ -28,7 +28,8 @@ impl Slices {
     }
 }
 
-/// Sends a heartbeat of each slice at each interval. Never ends. A slice without a known lag has none.
+/// Sends a heartbeat of each slice at each interval. Never ends. A slice without a known lag has none, unless another
+/// group stores it.
 pub(super) async fn send(connector: Arc<Connector>, slices: Arc<Slices>, metrics: Arc<Metrics>) {
     let every = connector.options.heartbeat;
     let mut ticks = interval(every);
@@ -49,7 +50,8 @@ pub(super) async fn send(connector: Arc<Connector>, slices: Arc<Slices>, metrics
                 return;
             }
             for state in &states {
-                let Some(heartbeat) = heartbeat(state, lag(state), every) else {
+                let group = connector.options.group.group();
+                let Some(heartbeat) = heartbeat(group, state, lag(state), every) else {
                     continue;
                 };
                 let subject = connector.options.prefix.heartbeat(heartbeat.slice);
@@ -68,11 +70,18 @@ pub(super) async fn send(connector: Arc<Connector>, slices: Arc<Slices>, metrics
     }
 }
 
-fn heartbeat(state: &SliceState, lag: Option<Duration>, every: Duration) -> Option<Heartbeat> {
+fn heartbeat(
+    group: &str,
+    state: &SliceState,
+    lag: Option<Duration>,
+    every: Duration,
+) -> Option<Heartbeat> {
+    // Readers must know of both groups.
+    let lag = lag.or_else(|| state.is_contended.then_some(Duration::MAX));
     let (slice, slices) = state.slice;
     let numbers = (u16::try_from(slice).ok()?, u16::try_from(slices).ok()?);
     Some(Heartbeat::new(
-        numbers,
+        (group, numbers.0, numbers.1),
         state.epoch,
         (&state.incarnation, state.sequence),
         lag?,

@@ -30,11 +30,16 @@ pub(super) struct Liveness {
     /// How often the queue of deliveries was found empty.
     drained: u64,
     slices: Vec<Slice>,
-    /// When a heartbeat of this number of slices last arrived.
+    /// The group that the slices are of.
+    group: Box<str>,
+    /// When a heartbeat of this group last arrived.
     heard: Option<Instant>,
-    /// Another number of slices, and when its last heartbeat arrived.
-    rival: Option<(usize, Instant)>,
+    /// Another group, and when its last heartbeat arrived.
+    rival: Option<(Group, Instant)>,
 }
+
+/// The name of a group, and the number of its slices.
+pub(super) type Group = (Box<str>, usize);
 
 #[derive(Clone, Debug, Default)]
 struct Slice {
@@ -88,8 +93,8 @@ pub(super) enum Verdict {
 pub(super) enum Late {
     /// No heartbeat has arrived at all.
     Unheard,
-    /// Relays of groups with these numbers of slices send heartbeats.
-    Groups(usize, usize),
+    /// Relays of these groups send heartbeats.
+    Groups(Group, Group),
     /// The slices that have no recent heartbeat, one of them, and whether one waits for messages of the stream.
     Slices {
         count: usize,
@@ -107,6 +112,7 @@ impl Liveness {
             since,
             drained: 0,
             slices: Vec::new(),
+            group: "".into(),
             heard: None,
             rival: None,
         }
@@ -130,22 +136,23 @@ impl Liveness {
         }
     }
 
-    /// Takes a heartbeat in that has arrived at a time or later. Returns whether the number of slices has changed.
+    /// Takes a heartbeat in that has arrived at a time or later. Returns whether the group has changed.
     pub(super) fn heard(&mut self, heartbeat: &Heartbeat, arrived: Instant, now: Instant) -> bool {
         let max_lag = self.max_lag;
         let is_recent = |moment| now.saturating_duration_since(moment) < max_lag;
         // A moment that the clock cannot express is too long ago.
         let known = arrived.checked_sub(heartbeat.lag());
         let slices = usize::from(heartbeat.slices);
-        let is_other = self.slices.len() != slices;
+        let is_other = self.slices.len() != slices || self.group != heartbeat.group;
         if is_other && self.heard.is_some_and(is_recent) {
-            self.rival = Some((slices, arrived));
+            self.rival = Some(((heartbeat.group.clone(), slices), arrived));
             return false;
         }
         // The group was made again.
         let has_changed = is_other && !self.slices.is_empty();
         if is_other {
             self.slices = vec![Slice::default(); slices];
+            self.group = heartbeat.group.clone();
             self.rival = None;
         }
         self.heard = self.heard.max(Some(arrived));
@@ -175,10 +182,11 @@ impl Liveness {
     }
 
     pub(super) fn verdict(&self, now: Instant) -> Verdict {
-        if let Some((slices, heard)) = self.rival
-            && now.saturating_duration_since(heard) < self.max_lag
+        if let Some((rival, heard)) = &self.rival
+            && now.saturating_duration_since(*heard) < self.max_lag
         {
-            return Verdict::Late(Late::Groups(self.slices.len(), slices));
+            let ours = (self.group.clone(), self.slices.len());
+            return Verdict::Late(Late::Groups(ours, rival.clone()));
         }
         let is_late = |slice: &&Slice| {
             slice
@@ -238,7 +246,8 @@ mod tests {
         /// A heartbeat that arrives after `at` milliseconds.
         fn heartbeat(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
             let lag = Duration::from_millis(lag);
-            let heartbeat = Heartbeat::new((slice, 2), epoch, ("A", sequence), lag, MAX_LAG / 4);
+            let heartbeat =
+                Heartbeat::new(("g", slice, 2), epoch, ("A", sequence), lag, MAX_LAG / 4);
             self.0.heard(&heartbeat, self.at(at), self.at(at))
         }
 
@@ -359,7 +368,7 @@ mod tests {
     fn a_heartbeat_that_has_been_in_the_queue_counts_from_its_arrival() {
         let mut scene = Scene::new();
         for (arrived, slice) in [(200, 0), (500, 1)] {
-            let heartbeat = Heartbeat::new((slice, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            let heartbeat = Heartbeat::new(("g", slice, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
             scene
                 .0
                 .heard(&heartbeat, scene.at(arrived), scene.at(1_100));
@@ -367,7 +376,7 @@ mod tests {
         scene.received_up_to(0);
         assert!(scene.is_live(1_199));
         assert!(!scene.is_live(1_200));
-        let heartbeat = Heartbeat::new((0, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+        let heartbeat = Heartbeat::new(("g", 0, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
         scene.0.heard(&heartbeat, scene.at(300), scene.at(1_300));
         assert!(scene.0.slices[0].waiting.is_empty());
     }
@@ -385,16 +394,28 @@ mod tests {
     }
 
     #[test]
+    fn another_group_is_an_error_also_if_it_stores_nothing() {
+        let mut scene = Scene::new();
+        scene.heard(0, 0, 1, 0, 0);
+        scene.heard(0, 1, 1, 0, 0);
+        assert!(scene.is_live(0));
+        let heartbeat = Heartbeat::new(("h", 1, 2), 1, ("A", 0), Duration::MAX, MAX_LAG);
+        assert!(!scene.0.heard(&heartbeat, scene.at(100), scene.at(100)));
+        let groups = Verdict::Late(Late::Groups(("g".into(), 2), ("h".into(), 2)));
+        assert_eq!(scene.verdict(100), groups);
+    }
+
+    #[test]
     fn another_number_of_slices_is_an_error_until_one_of_them_ends() {
         let mut scene = Scene::new();
         let of_three = |scene: &mut Scene, at, slice| {
-            let heartbeat = Heartbeat::new((slice, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            let heartbeat = Heartbeat::new(("g", slice, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
             scene.0.heard(&heartbeat, scene.at(at), scene.at(at))
         };
         scene.heard(0, 0, 1, 0, 0);
         scene.heard(0, 1, 1, 0, 0);
         assert!(scene.is_live(0));
-        let groups = Verdict::Late(Late::Groups(2, 3));
+        let groups = Verdict::Late(Late::Groups(("g".into(), 2), ("g".into(), 3)));
         assert!(!of_three(&mut scene, 100, 0));
         assert_eq!(scene.verdict(100), groups);
         scene.heard(900, 0, 1, 0, 0);

@@ -33,7 +33,7 @@
 //!   stops, or if the source itself cannot keep up.
 //! - Sequences of the consumer have no gaps. After a gap, the session is opened again, with a `Resync`. The same happens
 //!   when heartbeats begin to name another stream, because the stream was deleted and created again.
-//! - Heartbeats of two numbers of slices are of two groups with one prefix. The source is not live until those of one have been
+//! - Heartbeats of two groups, or of two numbers of slices, are of two groups with one prefix. The source is not live until those of one have been
 //!   missing for `max_lag`.
 //! - An event that fails to decode becomes a `Resync` in its place, as does any other message that cannot be read.
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
@@ -207,8 +207,9 @@ impl NatsSource {
     fn on_heartbeat(&mut self, heartbeat: &Heartbeat, arrived: Instant, now: Instant) {
         if self.liveness.heard(heartbeat, arrived, now) {
             tracing::warn!(
+                group = &*heartbeat.group,
                 slices = heartbeat.slices,
-                "the relay's group has another number of slices"
+                "the relays are of another group, or of one with another number of slices"
             );
             self.resync(Resync::new(ResyncReason::Reconnected));
         }

@@ -127,9 +127,9 @@ pub(super) fn late(settings: &Settings, late: &Late, complaint: Option<String>) 
             "no heartbeat of a relay has arrived at {} within {limit:?}: start a relay of this prefix, or correct the prefix",
             settings.prefix.heartbeats()
         ),
-        Late::Groups(one, other) => format!(
-            "relays of two groups, with {one} and {other} slices, send heartbeats at {}: give each group its own prefix and stream, \
-             or stop the relays of one of them",
+        Late::Groups((one, slices), (other, of_other)) => format!(
+            "relays of two groups, {one:?} with {slices} and {other:?} with {of_other} slices, send heartbeats at {}: give each group \
+             its own prefix and stream, or stop the relays of one of them",
             settings.prefix.heartbeats()
         ),
         Late::Slices {

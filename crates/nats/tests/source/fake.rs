@@ -20,6 +20,7 @@ pub(crate) struct FakeRelay {
     /// What its heartbeats name.
     pub(crate) incarnation: &'static str,
     pub(crate) slices: u16,
+    pub(crate) group: &'static str,
 }
 
 impl FakeRelay {
@@ -53,6 +54,7 @@ impl FakeRelay {
             prefix: Prefix::default(),
             incarnation: "A",
             slices: 2,
+            group: "fleet",
         }
     }
 
@@ -77,7 +79,13 @@ impl FakeRelay {
     pub(crate) async fn beat_of(&self, slice: u16, sequence: u64, lag: Duration) {
         let interval = Duration::from_secs(1);
         let incarnation = (self.incarnation, sequence);
-        let heartbeat = Heartbeat::new((slice, self.slices), 1, incarnation, lag, interval);
+        let heartbeat = Heartbeat::new(
+            (self.group, slice, self.slices),
+            1,
+            incarnation,
+            lag,
+            interval,
+        );
         let subject = self.prefix.heartbeat(slice);
         let client = self.context.client();
         client

@@ -18,6 +18,7 @@
 //! - A destination that is full or out of reach costs no attempts: events wait, and the intake stops at its limits.
 
 mod bytes;
+mod opening;
 mod problem;
 mod published;
 mod slice;
@@ -41,12 +42,11 @@ use self::watch::Watch;
 use super::command::{Command, Commands, Ledger};
 use super::outcomes::Outcomes;
 use super::work::Work;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::group::connections::Link;
 use crate::group::destination::{Destination, Known, Mark, Outcome};
 use crate::group::handle::Shared;
 use crate::group::job::{self, Job, Origin};
-use crate::group::opening::{Opened, open};
 use crate::group::options::DurableOptions;
 use crate::group::requests::Requests;
 use crate::group::runner::ExecutionMode;
@@ -107,33 +107,6 @@ impl<D: Destination> Relays<D> {
             self.bytes.remove(relay.queue.iter().chain(&relay.parked));
             self.outcomes
                 .left_to_others(relay.queue.len() + relay.parked.len());
-        }
-    }
-
-    fn open(&mut self, now: Instant, ledger: &Ledger) {
-        let Some((link, history)) = &self.link else {
-            return;
-        };
-        for opening in ledger.slices.opening() {
-            let (slice, epoch) = (opening.slice, opening.epoch);
-            let relay = self
-                .slices
-                .entry(slice)
-                .or_insert_with(|| Relay::new(epoch, now));
-            match relay.state {
-                State::Unopened(at) if at <= now => relay.state = State::Opening,
-                _ => continue,
-            }
-            let destination = Rc::clone(&self.destination);
-            let (link, history) = (Arc::clone(link), history.clone());
-            let group = (Arc::clone(&self.options.group), ledger.slices.of());
-            let opening = open(destination, link, (group, history), opening.clone());
-            let opening = opening.map(move |opened| Ended::Opened {
-                slice,
-                epoch,
-                opened,
-            });
-            self.running.push(opening.boxed_local());
         }
     }
 
@@ -198,57 +171,6 @@ impl<D: Destination> Relays<D> {
                     took: began.elapsed(),
                 });
             self.running.push(storing.boxed_local());
-        }
-    }
-
-    fn opened(
-        &mut self,
-        (slice, epoch): (i32, i64),
-        opened: Result<Opened>,
-        now: Instant,
-        ledger: &mut Ledger,
-        commands: &mut Commands,
-    ) {
-        let relay = self
-            .slices
-            .get_mut(&slice)
-            .filter(|relay| relay.epoch == epoch);
-        let Some(relay) = relay.filter(|_| ledger.slices.is_current(slice, epoch)) else {
-            return;
-        };
-        match opened {
-            Ok(opened) => {
-                if let Some(reason) = opened.resync {
-                    let group = &*self.options.group;
-                    tracing::warn!(
-                        group,
-                        slice,
-                        reason,
-                        "changes may be missing at the destination: the slice resyncs"
-                    );
-                }
-                let known = opened.known();
-                // Also that nothing is stored. Only then does a late first batch differ from one of an earlier group.
-                let is_known = opened.resync.is_none();
-                ledger.slices.opened(
-                    slice,
-                    epoch,
-                    opened.cursor,
-                    is_known.then(|| known.to_text()),
-                );
-                (relay.state, relay.failures) = (State::Idle, 0);
-                (relay.incarnation, relay.sequence) = (opened.incarnation, opened.sequence);
-                (relay.skipped, relay.listed) = (opened.skipped, opened.listed);
-                relay.announcement = opened.resync;
-                relay.is_announced = opened.resync.is_none();
-                self.problem.opened(slice, relay.sequence);
-                self.recover(ledger, now);
-                commands.extend([Command::Write, Command::Read]);
-            }
-            Err(error) => {
-                relay.state = State::Unopened(now + relay.pause());
-                self.fail(error, commands);
-            }
         }
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Relay {
     pub(super) skipped: HashMap<i64, Identity>,
     pub(super) listed: Option<(u64, u64)>,
     pub(super) failures: u32,
+    /// Whether another group stores the slice, so that this one does not.
+    pub(super) is_contended: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -89,6 +91,7 @@ impl Relay {
             skipped: HashMap::new(),
             listed: None,
             failures: 0,
+            is_contended: false,
         }
     }
 
