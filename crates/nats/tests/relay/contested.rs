@@ -148,6 +148,31 @@ async fn relay_that_may_not_store_is_not_live_between_its_attempts() {
     .await;
 }
 
+/// The client library retries for ever, with what it has read when it connected first.
+#[tokio::test]
+async fn relay_whose_credentials_are_refused_later_names_it() {
+    local(async {
+        let nats = NatsServer::builder().password("relay", "before");
+        let nats = nats.start().await.unwrap();
+        let scene = Scene::with(nats).await;
+        let relay = scene.relay(options("fleet"));
+        scene.write(1..=100).await;
+        scene.until_relayed().await;
+        let config = scene.nats.log_file().with_file_name("nats.conf");
+        let before = std::fs::read_to_string(&config).unwrap();
+        scene.nats.stop().await.unwrap();
+        std::fs::write(&config, before.replace("before", "after")).unwrap();
+        scene.nats.start_again().await.unwrap();
+        scene.write(1..=100).await;
+        relay.until_degraded("refused the credentials").await;
+        scene.nats.stop().await.unwrap();
+        std::fs::write(&config, before).unwrap();
+        scene.nats.start_again().await.unwrap();
+        scene.until_relayed().await;
+    })
+    .await;
+}
+
 fn without(headers: &async_nats::HeaderMap, left_out: &str) -> async_nats::HeaderMap {
     let mut kept = async_nats::HeaderMap::new();
     for (name, values) in headers.iter() {
