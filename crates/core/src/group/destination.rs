@@ -52,6 +52,10 @@ pub struct State {
     pub incarnation: Arc<str>,
     /// The greatest sequence that a message has ever had.
     pub sequence: u64,
+    /// The least sequence of a message.
+    pub first: u64,
+    /// Whether limits delete the oldest messages.
+    pub is_limited: bool,
 }
 
 /// The last message of a slice.

@@ -66,6 +66,8 @@ impl Destination for JetStream {
             Ok(State {
                 incarnation: opened.incarnation,
                 sequence: opened.sequence,
+                first: opened.first,
+                is_limited: opened.is_limited,
             })
         }
         .boxed_local()

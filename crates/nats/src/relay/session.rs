@@ -41,6 +41,10 @@ pub(super) struct Opened {
     pub(super) incarnation: Arc<str>,
     /// The greatest sequence that a message has ever had.
     pub(super) sequence: u64,
+    /// The least sequence of a message.
+    pub(super) first: u64,
+    /// Whether limits delete the oldest messages.
+    pub(super) is_limited: bool,
     pub(super) max_age: Option<Duration>,
 }
 
@@ -93,6 +97,8 @@ impl Connector {
             stream,
             incarnation: incarnation(&info),
             sequence: info.state.last_sequence,
+            first: info.state.first_sequence,
+            is_limited: stream::is_limited(&info.config),
             max_age: (!max_age.is_zero()).then_some(max_age),
         })
     }

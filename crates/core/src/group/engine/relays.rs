@@ -292,8 +292,8 @@ impl<D: Destination> Work for Relays<D> {
                 self.opened((slice, epoch), opened, now, ledger, commands);
                 return;
             }
-            Ended::Watched { expected, state } => {
-                self.watched(&expected, state, now, ledger, commands);
+            Ended::Watched { expected, found } => {
+                self.watched(&expected, found, now, ledger, commands);
                 return;
             }
             Ended::Stored {
