@@ -1,15 +1,18 @@
-//! The connection of a relay to NATS. It is made when it is first needed; from then on, the client reconnects by itself.
+//! The connection of a relay to NATS. It is made when it is first needed. From then on, the client reconnects by itself, but it neither
+//! reads credentials again nor says why it fails. So after a while without a connection, another client takes its place.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Client, HeaderMap};
 use pgherald_core::__private::host::errors;
 use pgherald_core::Result;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::options::RelayOptions;
 use super::stream;
@@ -17,6 +20,8 @@ use crate::config::NatsConfig;
 
 /// The first version with atomic batches.
 const OLDEST: (u64, u64) = (2, 12);
+/// How long a client may be without a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What the headers of a message take at most, in bytes, apart from the cursor.
 const HEADERS: usize = 1_024;
 
@@ -32,6 +37,8 @@ pub(super) struct Session {
     pub(super) context: Context,
     /// The limit of the stream, if it has one.
     max_message: Option<usize>,
+    /// Since when it was seen without a connection.
+    lost: Option<Instant>,
 }
 
 /// The stream, as it is now.
@@ -63,10 +70,12 @@ impl Connector {
         }
     }
 
-    /// Returns the session. Connects if there is none, and verifies the server.
+    /// Returns the session. Connects if there is none, or if it is lost, and verifies the server.
     pub(super) async fn session(&self) -> Result<Session> {
         let mut current = self.session.lock().await;
-        if let Some(session) = &*current {
+        if let Some(session) = &mut *current
+            && !session.is_lost()
+        {
             return Ok(session.clone());
         }
         let client = self.config.connect().await?;
@@ -76,7 +85,8 @@ impl Connector {
         let session = Session {
             client,
             context,
-            max_message: None,
+            max_message: current.as_ref().and_then(|before| before.max_message),
+            lost: None,
         };
         *current = Some(session.clone());
         Ok(session)
@@ -105,6 +115,16 @@ impl Connector {
 }
 
 impl Session {
+    /// Whether the client has been without a connection for too long.
+    fn is_lost(&mut self) -> bool {
+        if self.client.connection_state() == State::Connected {
+            self.lost = None;
+            return false;
+        }
+        let since = *self.lost.get_or_insert_with(Instant::now);
+        since.elapsed() > PATIENCE
+    }
+
     /// The most bytes of a payload next to these headers.
     pub(super) fn max_payload(&self, headers: &HeaderMap) -> usize {
         let of_headers: usize = headers

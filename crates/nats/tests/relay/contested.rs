@@ -152,16 +152,19 @@ async fn relay_that_may_not_store_is_not_live_between_its_attempts() {
 #[tokio::test]
 async fn relay_whose_credentials_are_refused_later_names_it() {
     local(async {
-        let nats = NatsServer::builder().password("relay", "before");
-        let nats = nats.start().await.unwrap();
+        let users = r#"
+            authorization { users = [ { user: relay, password: before }, { user: admin, password: p } ] }
+            no_auth_user: admin
+        "#;
+        let nats = NatsServer::builder().config(users).start().await.unwrap();
         let scene = Scene::with(nats).await;
-        let relay = scene.relay(options("fleet"));
+        let relay = scene.relay_at(scene.nats().user("relay", "before"), options("fleet"));
         scene.write(1..=100).await;
         scene.until_relayed().await;
         let config = scene.nats.log_file().with_file_name("nats.conf");
         let before = std::fs::read_to_string(&config).unwrap();
         scene.nats.stop().await.unwrap();
-        std::fs::write(&config, before.replace("before", "after")).unwrap();
+        std::fs::write(&config, before.replace("password: before", "password: after")).unwrap();
         scene.nats.start_again().await.unwrap();
         scene.write(1..=100).await;
         relay.until_degraded("refused the credentials").await;
