@@ -3,11 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use pgherald_core::{Signal, Source as _};
+use pgherald_nats::NatsSource;
 use pgherald_nats::contract::headers;
 use pgherald_testkit::nats::NatsServer;
 use pgherald_testkit::{FaultProxy, Postgres};
 
-use crate::support::{LIMIT, Scene, Stored, connect, events, local, nats, options, resyncs};
+use crate::support::{
+    LIMIT, STREAM, Scene, Stored, connect, events, local, nats, options, resyncs,
+};
 
 async fn scene_of(server: &Postgres) -> Scene {
     let url = server.create_database().await.unwrap();
@@ -180,4 +184,69 @@ fn copy_directory(from: &Path, to: &Path) {
         .status()
         .unwrap();
     assert!(status.success());
+}
+
+/// A cache may have loaded a change that was visible, and that the crash has lost before a relay has stored it.
+#[tokio::test]
+async fn crash_of_the_database_is_a_resync_of_sources_that_stay_live() {
+    local(async {
+        let server = Postgres::builder().start().await.unwrap();
+        let mut scene = scene_of(&server).await;
+        scene.run("ALTER SYSTEM SET wal_writer_delay = '10s'").await;
+        scene.run("SELECT pg_reload_conf()").await;
+        let proxy = FaultProxy::start((server.host(), server.port()))
+            .await
+            .unwrap();
+        let config = proxy.url(&scene.url).parse().unwrap();
+        let _relay = scene.relay_of(config, options("fleet"));
+        scene.write(1..=10).await;
+        scene.until_relayed().await;
+        let source = NatsSource::builder(scene.nats(), STREAM).max_lag(LIMIT);
+        let mut source = source.build().unwrap();
+        while !matches!(source.next().await, Signal::Live) {}
+        proxy.stall();
+        scene
+            .run("SET synchronous_commit = off; UPDATE jobs SET value = 99 WHERE id = 1")
+            .await;
+        assert_eq!(
+            scene
+                .text("SELECT value::text FROM jobs WHERE id = 1")
+                .await,
+            "99"
+        );
+        server.kill().await.unwrap();
+        proxy.cut();
+        proxy.resume();
+        server.start_again().await.unwrap();
+        scene = reconnected(scene).await;
+        assert_eq!(
+            scene
+                .text("SELECT value::text FROM jobs WHERE id = 1")
+                .await,
+            "1"
+        );
+        let writing = async {
+            loop {
+                scene.write(2..=10).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let reading = async {
+            // Events of before the crash come first, if there are any.
+            for _ in 0..20 {
+                match source.next().await {
+                    Signal::Resync(resync) => return resync.to_string(),
+                    Signal::Events(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            "events only".to_owned()
+        };
+        let word = tokio::select! {
+            () = writing => unreachable!(),
+            word = tokio::time::timeout(LIMIT, reading) => word.unwrap(),
+        };
+        assert_eq!(word, "restored");
+    })
+    .await;
 }
