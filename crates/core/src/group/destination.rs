@@ -168,6 +168,8 @@ pub struct SliceState {
     pub complete_until: Option<Instant>,
     /// Whether nothing is stored, because another group stores the slice.
     pub is_contended: bool,
+    /// Identifies the time in which the database has lost no change that was visible.
+    pub period: Arc<str>,
 }
 
 /// What a relay knew to be stored of a slice when it wrote the slice's cursor. The database keeps it as a text.

@@ -52,6 +52,8 @@ pub(super) struct Opened {
     pub(super) resync: Option<&'static str>,
     /// Why the relay must not continue: another group stores messages too.
     pub(super) contended: Option<Error>,
+    /// See [`History::period`].
+    pub(super) period: Arc<str>,
 }
 
 /// How the tip relates to the cursor in the database.
@@ -91,6 +93,7 @@ pub(super) async fn open(
         listed: None,
         resync: None,
         contended: None,
+        period: history.period().into(),
     };
     let is_same = known
         .as_ref()

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// use pgherald_nats::contract::Heartbeat;
 ///
 /// let json = r#"{"type":"heartbeat","version":1,"group":"fleet","slice":3,"slices":32,"epoch":1767600000000000,
-///     "incarnation":"1767600000000000000","sequence":4711,"lag_ms":12,"interval_ms":1000}"#;
+///     "history":"a1,b2","incarnation":"1767600000000000000","sequence":4711,"lag_ms":12,"interval_ms":1000}"#;
 /// let heartbeat = Heartbeat::parse(json.as_bytes())?;
 /// assert_eq!((heartbeat.slice, heartbeat.sequence, heartbeat.lag().as_millis()), (3, 4711, 12));
 /// # Ok::<(), serde_json::Error>(())
@@ -33,6 +33,9 @@ pub struct Heartbeat {
     pub slices: u16,
     /// The epoch of the slice. Each change of its relay raises it.
     pub epoch: i64,
+    /// Identifies the history of the database. A database that may have lost changes which were visible, by a crash or because it was
+    /// put back, has another value: a reader that keeps state reads the tables again.
+    pub history: Box<str>,
     /// Identifies the stream that `sequence` belongs to: when the stream was created, in nanoseconds since 1970. A stream that was
     /// deleted and created again has another value.
     pub incarnation: Box<str>,
@@ -58,7 +61,8 @@ impl Heartbeat {
     /// Makes the heartbeat of a slice.
     #[must_use]
     pub fn new(
-        (group, slice, slices): (&str, u16, u16),
+        (group, history): (&str, &str),
+        (slice, slices): (u16, u16),
         epoch: i64,
         (incarnation, sequence): (&str, u64),
         lag: Duration,
@@ -71,6 +75,7 @@ impl Heartbeat {
             slice,
             slices,
             epoch,
+            history: history.into(),
             incarnation: incarnation.into(),
             sequence,
             lag_ms: millis(lag),
@@ -126,7 +131,14 @@ mod tests {
     #[test]
     fn heartbeats_are_read_as_they_were_written_and_other_messages_are_not() {
         let (lag, interval) = (Duration::from_millis(40), Duration::from_secs(1));
-        let heartbeat = Heartbeat::new(("fleet", 2, 32), 77, ("1767", 4_711), lag, interval);
+        let heartbeat = Heartbeat::new(
+            ("fleet", "a1,b2"),
+            (2, 32),
+            77,
+            ("1767", 4_711),
+            lag,
+            interval,
+        );
         let json = heartbeat.to_json();
         assert!(
             json.starts_with(r#"{"type":"heartbeat","version":1,"#),

@@ -81,7 +81,8 @@ fn heartbeat(
     let (slice, slices) = state.slice;
     let numbers = (u16::try_from(slice).ok()?, u16::try_from(slices).ok()?);
     Some(Heartbeat::new(
-        (group, numbers.0, numbers.1),
+        (group, &state.period),
+        numbers,
         state.epoch,
         (&state.incarnation, state.sequence),
         lag?,

@@ -21,6 +21,8 @@ use crate::contract::Heartbeat;
 
 /// Heartbeats of a slice that wait. With more, the source is far behind, and the newest are dropped.
 const WAITING: usize = 64;
+/// Histories of the database that are remembered.
+const HISTORIES: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Liveness {
@@ -32,6 +34,8 @@ pub(super) struct Liveness {
     slices: Vec<Slice>,
     /// The group that the slices are of.
     group: Box<str>,
+    /// The histories of the database that heartbeats have named, the latest last.
+    histories: VecDeque<Box<str>>,
     /// When a heartbeat of this group last arrived.
     heard: Option<Instant>,
     /// Another group, and when its last heartbeat arrived.
@@ -113,6 +117,7 @@ impl Liveness {
             drained: 0,
             slices: Vec::new(),
             group: "".into(),
+            histories: VecDeque::new(),
             heard: None,
             rival: None,
         }
@@ -168,6 +173,19 @@ impl Liveness {
             }
         }
         has_changed
+    }
+
+    /// Whether a heartbeat names a history of the database that none before has named, except the first. A relay that was suspended may
+    /// still name an earlier one.
+    pub(super) fn is_of_another_history(&mut self, heartbeat: &Heartbeat) -> bool {
+        if self.histories.contains(&heartbeat.history) {
+            return false;
+        }
+        if self.histories.len() >= HISTORIES {
+            self.histories.pop_front();
+        }
+        self.histories.push_back(heartbeat.history.clone());
+        self.histories.len() > 1
     }
 
     /// Returns when a source that is live becomes late if nothing arrives.
@@ -246,8 +264,14 @@ mod tests {
         /// A heartbeat that arrives after `at` milliseconds.
         fn heartbeat(&mut self, at: u64, slice: u16, epoch: i64, sequence: u64, lag: u64) -> bool {
             let lag = Duration::from_millis(lag);
-            let heartbeat =
-                Heartbeat::new(("g", slice, 2), epoch, ("A", sequence), lag, MAX_LAG / 4);
+            let heartbeat = Heartbeat::new(
+                ("g", "1"),
+                (slice, 2),
+                epoch,
+                ("A", sequence),
+                lag,
+                MAX_LAG / 4,
+            );
             self.0.heard(&heartbeat, self.at(at), self.at(at))
         }
 
@@ -368,7 +392,8 @@ mod tests {
     fn a_heartbeat_that_has_been_in_the_queue_counts_from_its_arrival() {
         let mut scene = Scene::new();
         for (arrived, slice) in [(200, 0), (500, 1)] {
-            let heartbeat = Heartbeat::new(("g", slice, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            let heartbeat =
+                Heartbeat::new(("g", "1"), (slice, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
             scene
                 .0
                 .heard(&heartbeat, scene.at(arrived), scene.at(1_100));
@@ -376,7 +401,7 @@ mod tests {
         scene.received_up_to(0);
         assert!(scene.is_live(1_199));
         assert!(!scene.is_live(1_200));
-        let heartbeat = Heartbeat::new(("g", 0, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+        let heartbeat = Heartbeat::new(("g", "1"), (0, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
         scene.0.heard(&heartbeat, scene.at(300), scene.at(1_300));
         assert!(scene.0.slices[0].waiting.is_empty());
     }
@@ -394,12 +419,32 @@ mod tests {
     }
 
     #[test]
+    fn another_history_is_noticed_once() {
+        let mut scene = Scene::new();
+        let mut is_other = |history| {
+            let heartbeat =
+                Heartbeat::new(("g", history), (0, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            scene.0.is_of_another_history(&heartbeat)
+        };
+        for (history, expected) in [
+            ("1", false),
+            ("1", false),
+            ("2", true),
+            ("1", false),
+            ("2", false),
+            ("3", true),
+        ] {
+            assert_eq!(is_other(history), expected, "{history}");
+        }
+    }
+
+    #[test]
     fn another_group_is_an_error_also_if_it_stores_nothing() {
         let mut scene = Scene::new();
         scene.heard(0, 0, 1, 0, 0);
         scene.heard(0, 1, 1, 0, 0);
         assert!(scene.is_live(0));
-        let heartbeat = Heartbeat::new(("h", 1, 2), 1, ("A", 0), Duration::MAX, MAX_LAG);
+        let heartbeat = Heartbeat::new(("h", "1"), (1, 2), 1, ("A", 0), Duration::MAX, MAX_LAG);
         assert!(!scene.0.heard(&heartbeat, scene.at(100), scene.at(100)));
         let groups = Verdict::Late(Late::Groups(("g".into(), 2), ("h".into(), 2)));
         assert_eq!(scene.verdict(100), groups);
@@ -409,7 +454,8 @@ mod tests {
     fn another_number_of_slices_is_an_error_until_one_of_them_ends() {
         let mut scene = Scene::new();
         let of_three = |scene: &mut Scene, at, slice| {
-            let heartbeat = Heartbeat::new(("g", slice, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            let heartbeat =
+                Heartbeat::new(("g", "1"), (slice, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
             scene.0.heard(&heartbeat, scene.at(at), scene.at(at))
         };
         scene.heard(0, 0, 1, 0, 0);

@@ -35,6 +35,7 @@
 //!   when heartbeats begin to name another stream, because the stream was deleted and created again.
 //! - Heartbeats of two groups, or of two numbers of slices, are of two groups with one prefix. The source is not live until those of one have been
 //!   missing for `max_lag`.
+//! - When heartbeats begin to name another history of the database, a `Resync` follows: changes that were visible may be lost.
 //! - An event that fails to decode becomes a `Resync` in its place, as does any other message that cannot be read.
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
@@ -212,6 +213,11 @@ impl NatsSource {
                 "the relays are of another group, or of one with another number of slices"
             );
             self.resync(Resync::new(ResyncReason::Reconnected));
+        }
+        // Subscribers may have read changes that no relay has stored, and that are lost.
+        if self.liveness.is_of_another_history(heartbeat) {
+            tracing::warn!("the database has crashed, or was promoted or restored");
+            self.resync(Resync::new(ResyncReason::Restored));
         }
     }
 

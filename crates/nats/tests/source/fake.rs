@@ -21,6 +21,7 @@ pub(crate) struct FakeRelay {
     pub(crate) incarnation: &'static str,
     pub(crate) slices: u16,
     pub(crate) group: &'static str,
+    pub(crate) history: &'static str,
 }
 
 impl FakeRelay {
@@ -55,6 +56,7 @@ impl FakeRelay {
             incarnation: "A",
             slices: 2,
             group: "fleet",
+            history: "1",
         }
     }
 
@@ -80,7 +82,8 @@ impl FakeRelay {
         let interval = Duration::from_secs(1);
         let incarnation = (self.incarnation, sequence);
         let heartbeat = Heartbeat::new(
-            (self.group, slice, self.slices),
+            (self.group, self.history),
+            (slice, self.slices),
             1,
             incarnation,
             lag,

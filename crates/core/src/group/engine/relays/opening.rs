@@ -58,6 +58,7 @@ impl<D: Destination> Relays<D> {
             Ok(mut opened) => {
                 (relay.incarnation, relay.sequence) =
                     (Arc::clone(&opened.incarnation), opened.sequence);
+                relay.period = Arc::clone(&opened.period);
                 let contended = opened.contended.take();
                 relay.is_contended = contended.is_some();
                 match contended {

@@ -27,6 +27,7 @@ impl<D> Relays<D> {
                 sequence: relay.sequence,
                 complete_until: complete_until.filter(|_| is_complete),
                 is_contended: relay.is_contended,
+                period: Arc::clone(&relay.period),
             }
         };
         known.map(state).collect()

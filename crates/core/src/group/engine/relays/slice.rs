@@ -63,6 +63,8 @@ pub(super) struct Relay {
     pub(super) failures: u32,
     /// Whether another group stores the slice, so that this one does not.
     pub(super) is_contended: bool,
+    /// See [`History::period`](crate::outbox::History::period).
+    pub(super) period: Arc<str>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -92,6 +94,7 @@ impl Relay {
             listed: None,
             failures: 0,
             is_contended: false,
+            period: "".into(),
         }
     }
 
