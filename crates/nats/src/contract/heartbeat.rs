@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// use pgherald_nats::contract::Heartbeat;
 ///
 /// let json = r#"{"type":"heartbeat","version":1,"group":"fleet","slice":3,"slices":32,"epoch":1767600000000000,
-///     "history":"a1,b2","incarnation":"1767600000000000000","sequence":4711,"lag_ms":12,"interval_ms":1000}"#;
+///     "history":"a1,b2","incarnation":"1767600000000000000","sequence":4711,"lag_ms":12,"interval_ms":1000,
+///     "relay":"4f","sent_ms":86400000}"#;
 /// let heartbeat = Heartbeat::parse(json.as_bytes())?;
 /// assert_eq!((heartbeat.slice, heartbeat.sequence, heartbeat.lag().as_millis()), (3, 4711, 12));
 /// # Ok::<(), serde_json::Error>(())
@@ -46,6 +47,11 @@ pub struct Heartbeat {
     pub lag_ms: u64,
     /// The time between two heartbeats, in milliseconds.
     pub interval_ms: u64,
+    /// The relay that sends it. A relay that was started again has another value.
+    pub relay: Box<str>,
+    /// Milliseconds since the relay was started, by a clock that is never set: a reader compares it with its own clock, to find out
+    /// whether a heartbeat was delayed.
+    pub sent_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +73,7 @@ impl Heartbeat {
         (incarnation, sequence): (&str, u64),
         lag: Duration,
         interval: Duration,
+        (relay, sent): (&str, Duration),
     ) -> Self {
         Self {
             kind: Kind::Heartbeat,
@@ -80,6 +87,8 @@ impl Heartbeat {
             sequence,
             lag_ms: millis(lag),
             interval_ms: millis(interval),
+            relay: relay.into(),
+            sent_ms: millis(sent),
         }
     }
 
@@ -111,6 +120,12 @@ impl Heartbeat {
         Duration::from_millis(self.lag_ms)
     }
 
+    /// Returns how long the relay had been running when it sent the heartbeat.
+    #[must_use]
+    pub fn sent(&self) -> Duration {
+        Duration::from_millis(self.sent_ms)
+    }
+
     /// Returns the time between two heartbeats.
     #[must_use]
     pub fn interval(&self) -> Duration {
@@ -138,6 +153,7 @@ mod tests {
             ("1767", 4_711),
             lag,
             interval,
+            ("4f", interval),
         );
         let json = heartbeat.to_json();
         assert!(

@@ -1,5 +1,6 @@
 //! Sends the heartbeats of slices over core NATS.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ impl Slices {
 /// group stores it.
 pub(super) async fn send(connector: Arc<Connector>, slices: Arc<Slices>, metrics: Arc<Metrics>) {
     let every = connector.options.heartbeat;
+    let (relay, started) = (name(), Instant::now());
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -51,7 +53,9 @@ pub(super) async fn send(connector: Arc<Connector>, slices: Arc<Slices>, metrics
             }
             for state in &states {
                 let group = connector.options.group.group();
-                let Some(heartbeat) = heartbeat(group, state, lag(state), every) else {
+                let Some(heartbeat) =
+                    heartbeat(group, state, lag(state), every, (&relay, now - started))
+                else {
                     continue;
                 };
                 let subject = connector.options.prefix.heartbeat(heartbeat.slice);
@@ -75,6 +79,7 @@ fn heartbeat(
     state: &SliceState,
     lag: Option<Duration>,
     every: Duration,
+    sent: (&str, Duration),
 ) -> Option<Heartbeat> {
     // Readers must know of both groups.
     let lag = lag.or_else(|| state.is_contended.then_some(Duration::MAX));
@@ -87,5 +92,11 @@ fn heartbeat(
         (&state.incarnation, state.sequence),
         lag?,
         every,
+        sent,
     ))
+}
+
+/// Returns a name that no other relay has.
+fn name() -> String {
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }

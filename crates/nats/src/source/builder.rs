@@ -110,8 +110,8 @@ impl NatsSourceBuilder {
     /// heartbeats, which is 1 s by default, or the source is live only now and then: at least three times, and more on machines that
     /// are busy.
     ///
-    /// A heartbeat that is delayed on its way to the source counts as one that has just been sent. So the guarantee needs a network
-    /// that delivers in less than `max_lag` or not at all. Messages that are removed from the stream before they were read are noticed
+    /// A heartbeat that is delayed on its way counts as old as it is, compared with the fastest one of the last minutes. What all of
+    /// them need adds to `max_lag`. Messages that are removed from the stream before they were read are noticed
     /// within 10 s if they were its oldest, and not at all otherwise.
     pub fn max_lag(mut self, limit: Duration) -> Self {
         self.max_lag = limit;

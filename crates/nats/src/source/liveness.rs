@@ -9,8 +9,8 @@
 //! sequences are small, and the consumer does not exist any more. Heartbeats and deliveries arrive in different queues. So a delivery
 //! is known to be later than a heartbeat only if the queue of deliveries was found empty in between.
 //!
-//! Ages are measured by the clock of this process only. A delay of the heartbeat on its way is not seen. One in the queue of the
-//! source is: a heartbeat counts as if it had arrived when the queue was last found empty before it.
+//! Ages are measured by the clock of this process only. A heartbeat that was in the queue of the source counts as if it had arrived when
+//! the queue was last found empty before it. `clocks` finds out about delays on the way.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -238,6 +238,7 @@ mod tests {
     use super::{Late, Liveness, Verdict, WAITING};
     use crate::contract::Heartbeat;
 
+    const SENT: (&str, Duration) = ("r", Duration::ZERO);
     const MAX_LAG: Duration = Duration::from_millis(1_000);
 
     struct Scene(Liveness, Instant);
@@ -271,6 +272,7 @@ mod tests {
                 ("A", sequence),
                 lag,
                 MAX_LAG / 4,
+                SENT,
             );
             self.0.heard(&heartbeat, self.at(at), self.at(at))
         }
@@ -392,8 +394,15 @@ mod tests {
     fn a_heartbeat_that_has_been_in_the_queue_counts_from_its_arrival() {
         let mut scene = Scene::new();
         for (arrived, slice) in [(200, 0), (500, 1)] {
-            let heartbeat =
-                Heartbeat::new(("g", "1"), (slice, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            let heartbeat = Heartbeat::new(
+                ("g", "1"),
+                (slice, 2),
+                1,
+                ("A", 0),
+                Duration::ZERO,
+                MAX_LAG,
+                SENT,
+            );
             scene
                 .0
                 .heard(&heartbeat, scene.at(arrived), scene.at(1_100));
@@ -401,7 +410,15 @@ mod tests {
         scene.received_up_to(0);
         assert!(scene.is_live(1_199));
         assert!(!scene.is_live(1_200));
-        let heartbeat = Heartbeat::new(("g", "1"), (0, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+        let heartbeat = Heartbeat::new(
+            ("g", "1"),
+            (0, 2),
+            1,
+            ("A", 0),
+            Duration::ZERO,
+            MAX_LAG,
+            SENT,
+        );
         scene.0.heard(&heartbeat, scene.at(300), scene.at(1_300));
         assert!(scene.0.slices[0].waiting.is_empty());
     }
@@ -422,8 +439,15 @@ mod tests {
     fn another_history_is_noticed_once() {
         let mut scene = Scene::new();
         let mut is_other = |history| {
-            let heartbeat =
-                Heartbeat::new(("g", history), (0, 2), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            let heartbeat = Heartbeat::new(
+                ("g", history),
+                (0, 2),
+                1,
+                ("A", 0),
+                Duration::ZERO,
+                MAX_LAG,
+                SENT,
+            );
             scene.0.is_of_another_history(&heartbeat)
         };
         for (history, expected) in [
@@ -444,7 +468,15 @@ mod tests {
         scene.heard(0, 0, 1, 0, 0);
         scene.heard(0, 1, 1, 0, 0);
         assert!(scene.is_live(0));
-        let heartbeat = Heartbeat::new(("h", "1"), (1, 2), 1, ("A", 0), Duration::MAX, MAX_LAG);
+        let heartbeat = Heartbeat::new(
+            ("h", "1"),
+            (1, 2),
+            1,
+            ("A", 0),
+            Duration::MAX,
+            MAX_LAG,
+            SENT,
+        );
         assert!(!scene.0.heard(&heartbeat, scene.at(100), scene.at(100)));
         let groups = Verdict::Late(Late::Groups(("g".into(), 2), ("h".into(), 2)));
         assert_eq!(scene.verdict(100), groups);
@@ -454,8 +486,15 @@ mod tests {
     fn another_number_of_slices_is_an_error_until_one_of_them_ends() {
         let mut scene = Scene::new();
         let of_three = |scene: &mut Scene, at, slice| {
-            let heartbeat =
-                Heartbeat::new(("g", "1"), (slice, 3), 1, ("A", 0), Duration::ZERO, MAX_LAG);
+            let heartbeat = Heartbeat::new(
+                ("g", "1"),
+                (slice, 3),
+                1,
+                ("A", 0),
+                Duration::ZERO,
+                MAX_LAG,
+                SENT,
+            );
             scene.0.heard(&heartbeat, scene.at(at), scene.at(at))
         };
         scene.heard(0, 0, 1, 0, 0);

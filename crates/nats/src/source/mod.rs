@@ -20,6 +20,7 @@
 //! - `inspection` looks at the stream from time to time, for messages that were removed before they were read.
 //! - `stream` refuses streams that do not store all that the relays send.
 //! - `liveness` decides whether the relays keep up. It is pure: it has neither I/O nor a clock.
+//! - `clocks` finds out how long heartbeats were under way. It is pure too.
 //! - `continuity` decides which signals keep the contract of [`Signal`]. It is pure too.
 //! - The `Inbox` of core decodes events and batches them.
 //!
@@ -40,6 +41,7 @@
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
 mod builder;
+mod clocks;
 mod continuity;
 mod inspection;
 mod liveness;
@@ -55,6 +57,7 @@ use std::sync::Arc;
 
 pub use builder::NatsSourceBuilder;
 use builder::Settings;
+use clocks::Clocks;
 use continuity::Continuity;
 use liveness::{Liveness, Verdict};
 use pgherald_core::__private::host::events::{Inbox, Reconnecting, absorb, reason, within_limit};
@@ -99,6 +102,7 @@ pub struct NatsSource {
     settings: Arc<Settings>,
     session: Reconnecting<Opening, Session>,
     liveness: Liveness,
+    clocks: Clocks,
     continuity: Continuity,
     inbox: Inbox,
     /// Signals to emit before anything else happens.
@@ -118,6 +122,7 @@ impl NatsSource {
             session: Reconnecting::new(settings.backoff),
             liveness: Liveness::new(settings.max_lag, Instant::now()),
             settings,
+            clocks: Clocks::default(),
             continuity: Continuity::default(),
             inbox: Inbox::default(),
             pending: VecDeque::new(),
@@ -206,6 +211,7 @@ impl NatsSource {
     }
 
     fn on_heartbeat(&mut self, heartbeat: &Heartbeat, arrived: Instant, now: Instant) {
+        let arrived = self.clocks.arrival(heartbeat, arrived, now);
         if self.liveness.heard(heartbeat, arrived, now) {
             tracing::warn!(
                 group = &*heartbeat.group,

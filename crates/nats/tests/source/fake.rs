@@ -22,6 +22,7 @@ pub(crate) struct FakeRelay {
     pub(crate) slices: u16,
     pub(crate) group: &'static str,
     pub(crate) history: &'static str,
+    pub(crate) started: tokio::time::Instant,
 }
 
 impl FakeRelay {
@@ -48,7 +49,7 @@ impl FakeRelay {
         relay
     }
 
-    async fn at(urls: Vec<String>) -> Self {
+    pub(crate) async fn at(urls: Vec<String>) -> Self {
         let client = async_nats::connect(urls).await.unwrap();
         Self {
             context: jetstream::new(client),
@@ -57,6 +58,7 @@ impl FakeRelay {
             slices: 2,
             group: "fleet",
             history: "1",
+            started: tokio::time::Instant::now(),
         }
     }
 
@@ -88,6 +90,7 @@ impl FakeRelay {
             incarnation,
             lag,
             interval,
+            ("fake", self.started.elapsed()),
         );
         let subject = self.prefix.heartbeat(slice);
         let client = self.context.client();
