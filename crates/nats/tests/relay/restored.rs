@@ -112,6 +112,72 @@ async fn events_of_an_earlier_history_are_listed_until_they_were_read_again() {
     .await;
 }
 
+/// An event that is stored already stands behind the last one of a batch. The relay is killed before it has written the cursor.
+#[tokio::test]
+async fn events_that_are_skipped_behind_a_batch_are_not_stored_again() {
+    local(async {
+        let server = Postgres::builder().start().await.unwrap();
+        let mut scene = scene_of(&server).await;
+        let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
+            .await
+            .unwrap();
+        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let options = || options("fleet").slices(1);
+        let first = scene.relay_at(config.request_timeout(LIMIT), options());
+        scene.write(1..=1).await;
+        scene.until_relayed().await;
+        // Its event has an earlier id than the next one, and is committed later.
+        let early = connect(&scene.url).await;
+        let insert = "BEGIN; INSERT INTO jobs VALUES (2, 1)";
+        early.batch_execute(insert).await.unwrap();
+        proxy.stall();
+        scene.write(3..=3).await;
+        first
+            .until("an event in flight", |handle| {
+                handle.report().consumer.in_flight == 1
+            })
+            .await;
+        let blocked = connect(&scene.url).await;
+        blocked
+            .batch_execute("BEGIN; LOCK TABLE pgherald.consumer_cursor IN EXCLUSIVE MODE")
+            .await
+            .unwrap();
+        proxy.resume();
+        scene.until_relayed().await;
+        drop(first);
+        early.batch_execute("COMMIT").await.unwrap();
+        server.kill().await.unwrap();
+        server.start_again().await.unwrap();
+        scene = reconnected(scene).await;
+        let column = |name: &str| format!("SELECT {name} FROM pgherald.consumer_cursor");
+        let cursor = scene.text(&column("cursor")).await;
+        let known = scene.text(&column("stored")).await;
+        let second = scene.relay(options());
+        scene.until_relayed().await;
+        drop(second);
+        // As if it had ended before it has written this.
+        scene
+            .run(&format!(
+                "UPDATE pgherald.consumer_slice SET node = NULL, epoch = epoch + 1;
+                 UPDATE pgherald.consumer_cursor
+                 SET epoch = epoch + 1, generation = 0, cursor = '{cursor}', stored = '{known}'"
+            ))
+            .await;
+        let _third = scene.relay(options());
+        scene.write(4..=4).await;
+        let last = scene
+            .text("SELECT max(id)::text FROM pgherald.outbox")
+            .await;
+        let stored = scene
+            .until("the last event", |stored| {
+                events(stored).iter().any(|id| id.to_string() == last)
+            })
+            .await;
+        assert_eq!(events(&stored).len(), 4, "{:?}", events(&stored));
+    })
+    .await;
+}
+
 /// Returns the slices whose last message lists earlier ones.
 fn listing(stored: &[Stored]) -> Vec<u16> {
     let last = |slice: u16| stored.iter().rfind(|one| one.slice == slice).unwrap();
