@@ -57,6 +57,10 @@ pub struct State {
     pub sequence: u64,
     /// The share of its limits that is in use, from 0 to 1. `None` if it does not refuse messages when it is full.
     pub usage: Option<f64>,
+    /// The least sequence of a message.
+    pub first: u64,
+    /// Whether limits delete the oldest messages.
+    pub is_limited: bool,
 }
 
 /// Describes a destination that is nearly full, by the share of its limits that is in use.
@@ -186,6 +190,10 @@ pub struct SliceState {
     pub sequence: u64,
     /// Every change that was committed before this time is stored. `None` if the time is unknown.
     pub complete_until: Option<Instant>,
+    /// Whether nothing is stored, because another group stores the slice.
+    pub is_contended: bool,
+    /// Identifies the time in which the database has lost no change that was visible.
+    pub period: Arc<str>,
 }
 
 /// The last message of a slice when a relay wrote the slice's cursor. The database keeps it as text.

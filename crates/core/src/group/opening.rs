@@ -53,6 +53,10 @@ pub(super) struct Opened {
     pub(super) listed: Option<(u64, u64)>,
     /// The reason of a resync, if changes may be missing at the destination.
     pub(super) resync: Option<&'static str>,
+    /// Why the relay must not continue: another group stores messages too.
+    pub(super) contended: Option<Error>,
+    /// See [`History::period`].
+    pub(super) period: Arc<str>,
 }
 
 /// How the tip relates to the cursor in the database.
@@ -91,6 +95,8 @@ pub(super) async fn open(
         skipped: HashMap::new(),
         listed: None,
         resync: None,
+        contended: None,
+        period: history.period().into(),
     };
     let is_same = known
         .as_ref()
@@ -110,7 +116,9 @@ pub(super) async fn open(
         }
         Relation::Lost => opened.resync = Some("destination_lost"),
         Relation::OtherGroup => opened.resync = Some(OTHER_GROUP),
-        Relation::Contended(other) => return Err(contended(&destination.name(), &group, &other)),
+        Relation::Contended(other) => {
+            opened.contended = Some(contended(&destination.name(), &group, &other));
+        }
         Relation::Unknown(first, end) => {
             opened.skip(places, listed_before).await?;
             let has_all = opened.skip(places, Some((first, end))).await?;

@@ -69,6 +69,13 @@ impl History {
         })
     }
 
+    /// Identifies the time in which no change was lost that was visible, as far as readers can tell: a crash begins another one. After
+    /// 100 orderly starts, another one begins as well.
+    pub(crate) fn period(&self) -> String {
+        let first = self.runs.first().map_or("", String::as_str);
+        format!("{},{first}", self.identity)
+    }
+
     pub(crate) fn is_same_outbox(&self, other: &Self) -> bool {
         self.identity == other.identity
     }

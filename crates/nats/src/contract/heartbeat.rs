@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use pgherald_nats::contract::Heartbeat;
 ///
-/// let json = r#"{"type":"heartbeat","version":1,"slice":3,"slices":32,"epoch":1767600000000000,
-///     "incarnation":"1767600000000000000","sequence":4711,"lag_ms":12,"interval_ms":1000}"#;
+/// let json = r#"{"type":"heartbeat","version":1,"group":"fleet","slice":3,"slices":32,"epoch":1767600000000000,
+///     "history":"a1,b2","incarnation":"1767600000000000000","sequence":4711,"lag_ms":12,"interval_ms":1000,
+///     "relay":"4f","sent_ms":86400000}"#;
 /// let heartbeat = Heartbeat::parse(json.as_bytes())?;
 /// assert_eq!((heartbeat.slice, heartbeat.sequence, heartbeat.lag().as_millis()), (3, 4711, 12));
 /// # Ok::<(), serde_json::Error>(())
@@ -26,22 +27,32 @@ pub struct Heartbeat {
     kind: Kind,
     /// The version of the contract: 1.
     pub version: u32,
+    /// The relay's group. A prefix is for one group: heartbeats of another one mean that events may be missing.
+    pub group: Box<str>,
     /// The slice.
     pub slice: u16,
     /// The number of slices of the relay's group. Their numbers begin with 0.
     pub slices: u16,
     /// The epoch of the slice. Each claim of the slice by a relay raises it.
     pub epoch: i64,
+    /// Identifies the history of the database. A database that may have lost changes which were visible, by a crash or because it was
+    /// put back, has another value: a reader that keeps state reads the tables again.
+    pub history: Box<str>,
     /// Identifies the stream that `sequence` belongs to: when the stream was created, in nanoseconds since 1970. A stream that was
     /// deleted and created again has another value.
     pub incarnation: Box<str>,
     /// The sequence of the last message that the relay knows to be stored in the slice; 0 if there is none.
     pub sequence: u64,
     /// The lag at the time of the heartbeat, in milliseconds: every change that was committed before that is stored, at `sequence`
-    /// or before it.
+    /// or before it. The greatest number if the lag is unknown, because another group stores the slice.
     pub lag_ms: u64,
     /// The time between two heartbeats, in milliseconds.
     pub interval_ms: u64,
+    /// The relay that sends it. A relay that was started again has another value.
+    pub relay: Box<str>,
+    /// Milliseconds since the relay was started, by a clock that is never set: a reader compares it with its own clock, to find out
+    /// whether a heartbeat was delayed.
+    pub sent_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,22 +68,28 @@ impl Heartbeat {
     /// Makes the heartbeat of a slice.
     #[must_use]
     pub fn new(
+        (group, history): (&str, &str),
         (slice, slices): (u16, u16),
         epoch: i64,
         (incarnation, sequence): (&str, u64),
         lag: Duration,
         interval: Duration,
+        (relay, sent): (&str, Duration),
     ) -> Self {
         Self {
             kind: Kind::Heartbeat,
             version: Self::VERSION,
+            group: group.into(),
             slice,
             slices,
             epoch,
+            history: history.into(),
             incarnation: incarnation.into(),
             sequence,
             lag_ms: millis(lag),
             interval_ms: millis(interval),
+            relay: relay.into(),
+            sent_ms: millis(sent),
         }
     }
 
@@ -104,6 +121,12 @@ impl Heartbeat {
         Duration::from_millis(self.lag_ms)
     }
 
+    /// Returns how long the relay had been running when it sent the heartbeat.
+    #[must_use]
+    pub fn sent(&self) -> Duration {
+        Duration::from_millis(self.sent_ms)
+    }
+
     /// Returns the time between two heartbeats.
     #[must_use]
     pub fn interval(&self) -> Duration {
@@ -124,7 +147,15 @@ mod tests {
     #[test]
     fn heartbeats_round_trip_as_json_and_other_payloads_are_errors() {
         let (lag, interval) = (Duration::from_millis(40), Duration::from_secs(1));
-        let heartbeat = Heartbeat::new((2, 32), 77, ("1767", 4_711), lag, interval);
+        let heartbeat = Heartbeat::new(
+            ("fleet", "a1,b2"),
+            (2, 32),
+            77,
+            ("1767", 4_711),
+            lag,
+            interval,
+            ("4f", interval),
+        );
         let json = heartbeat.to_json();
         assert!(
             json.starts_with(r#"{"type":"heartbeat","version":1,"#),

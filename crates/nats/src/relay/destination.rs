@@ -67,6 +67,8 @@ impl Destination for JetStream {
                 incarnation: opened.incarnation,
                 sequence: opened.sequence,
                 usage: opened.status.usage_until_refusal(),
+                first: opened.first,
+                is_limited: opened.is_limited,
             })
         }
         .boxed_local()

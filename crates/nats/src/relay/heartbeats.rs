@@ -1,5 +1,6 @@
 //! Sends the heartbeats of slices over core NATS.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ impl Lag {
     }
 }
 
-/// Sends a heartbeat of each slice at each interval. Never returns. Sends none for a slice whose lag is unknown.
+/// Sends a heartbeat of each slice at each interval. Never returns. Sends none for a slice whose lag is unknown, unless another
+/// group stores it.
 pub(super) async fn send(
     connector: Arc<Connector>,
     slices: Arc<Slices>,
@@ -58,6 +60,7 @@ pub(super) async fn send(
 ) {
     let mut lag_of_all = Lag(Instant::now());
     let every = connector.options.heartbeat;
+    let (relay, started) = (name(), Instant::now());
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -77,7 +80,10 @@ pub(super) async fn send(
                 return;
             }
             for state in &states {
-                let Some(heartbeat) = heartbeat(state, lag(state), every) else {
+                let group = connector.options.group.group();
+                let Some(heartbeat) =
+                    heartbeat(group, state, lag(state), every, (&relay, now - started))
+                else {
                     continue;
                 };
                 let subject = connector.options.prefix.heartbeat(heartbeat.slice);
@@ -96,16 +102,31 @@ pub(super) async fn send(
     }
 }
 
-fn heartbeat(state: &SliceState, lag: Option<Duration>, every: Duration) -> Option<Heartbeat> {
+fn heartbeat(
+    group: &str,
+    state: &SliceState,
+    lag: Option<Duration>,
+    every: Duration,
+    sent: (&str, Duration),
+) -> Option<Heartbeat> {
+    // Readers must know of both groups.
+    let lag = lag.or_else(|| state.is_contended.then_some(Duration::MAX));
     let (slice, slices) = state.slice;
     let numbers = (u16::try_from(slice).ok()?, u16::try_from(slices).ok()?);
     Some(Heartbeat::new(
+        (group, &state.period),
         numbers,
         state.epoch,
         (&state.incarnation, state.sequence),
         lag?,
         every,
+        sent,
     ))
+}
+
+/// Returns a name that no other relay has.
+fn name() -> String {
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
-//! The connection of a relay to NATS. It is made when it is first needed; from then on, the client reconnects by itself.
+//! The connection of a relay to NATS. It is made when it is first needed. From then on, the client reconnects by itself, but it neither
+//! reads credentials again nor says why it fails. So after a while without a connection, another client takes its place.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Client, HeaderMap};
 use pgherald_core::__private::host::errors;
 use pgherald_core::Result;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::options::RelayOptions;
 use super::status::StreamStatus;
@@ -17,6 +21,8 @@ use crate::config::NatsConfig;
 
 /// The first version with atomic batches.
 const OLDEST: (u64, u64) = (2, 12);
+/// How long a client may be without a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The maximum size of the headers of an event and of its place in a batch, in bytes.
 const HEADERS: usize = 1_024;
 
@@ -32,6 +38,8 @@ pub(super) struct Session {
     pub(super) context: Context,
     /// The maximum size of a message in the stream, in bytes, if it has such a limit.
     max_message: Option<usize>,
+    /// Since when it was seen without a connection.
+    lost: Option<Instant>,
 }
 
 /// The stream and its present state.
@@ -41,6 +49,10 @@ pub(super) struct Opened {
     pub(super) incarnation: Arc<str>,
     /// The greatest sequence that a message has ever had.
     pub(super) sequence: u64,
+    /// The least sequence of a message.
+    pub(super) first: u64,
+    /// Whether limits delete the oldest messages.
+    pub(super) is_limited: bool,
     pub(super) status: StreamStatus,
 }
 
@@ -59,10 +71,12 @@ impl Connector {
         }
     }
 
-    /// Returns the session. Connects if there is none, and verifies the server.
+    /// Returns the session. Connects if there is none, or if it is lost, and verifies the server.
     pub(super) async fn session(&self) -> Result<Session> {
         let mut current = self.session.lock().await;
-        if let Some(session) = &*current {
+        if let Some(session) = &mut *current
+            && !session.is_lost()
+        {
             return Ok(session.clone());
         }
         let client = self.config.connect().await?;
@@ -72,7 +86,8 @@ impl Connector {
         let session = Session {
             client,
             context,
-            max_message: None,
+            max_message: current.as_ref().and_then(|before| before.max_message),
+            lost: None,
         };
         *current = Some(session.clone());
         Ok(session)
@@ -92,12 +107,24 @@ impl Connector {
             stream,
             incarnation: incarnation(&info),
             sequence: info.state.last_sequence,
+            first: info.state.first_sequence,
+            is_limited: stream::is_limited(&info.config),
             status: StreamStatus::new(&info, &self.options),
         })
     }
 }
 
 impl Session {
+    /// Whether the client has been without a connection for too long.
+    fn is_lost(&mut self) -> bool {
+        if self.client.connection_state() == State::Connected {
+            self.lost = None;
+            return false;
+        }
+        let since = *self.lost.get_or_insert_with(Instant::now);
+        since.elapsed() > PATIENCE
+    }
+
     /// Returns the maximum size of an event's payload in bytes, if the event has these headers besides its own.
     pub(super) fn max_payload(&self, headers: &HeaderMap) -> usize {
         let of_headers: usize = headers

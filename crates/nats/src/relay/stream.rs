@@ -235,6 +235,12 @@ fn compare(config: &Config, create: &StreamOptions, problems: &mut Vec<String>) 
     }
 }
 
+/// Whether limits delete the oldest messages.
+pub(super) fn is_limited(config: &Config) -> bool {
+    let has_room = config.max_messages > 0 || config.max_bytes > 0;
+    !config.max_age.is_zero() || has_room && config.discard == DiscardPolicy::Old
+}
+
 /// Whether a filter matches a subject.
 pub(crate) fn covers(filter: &str, subject: &str) -> bool {
     let mut subject = subject.split('.');

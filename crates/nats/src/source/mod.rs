@@ -20,6 +20,7 @@
 //! - `inspection` inspects the stream at intervals, and finds messages that were removed before they were read.
 //! - `stream` refuses streams that do not store everything that the relays send.
 //! - `liveness` decides whether the relays keep up. It is pure: it has neither I/O nor a clock.
+//! - `clocks` finds out how long heartbeats were under way. It is pure too.
 //! - `continuity` decides which signals keep the contract of [`Signal`]. It is pure too.
 //! - The `Inbox` of core decodes events and batches them.
 //!
@@ -33,12 +34,14 @@
 //!   source itself cannot keep up.
 //! - Sequences of the consumer have no gaps. After a gap, the session is opened again, with a `Resync`. The same happens
 //!   when heartbeats begin to name another stream, because the stream was deleted and created again.
-//! - Heartbeats with different numbers of slices are from two groups that use one prefix. The source is not live until one of the
-//!   groups has sent none for `max_lag`.
+//! - Heartbeats of two groups, or of two numbers of slices, are from two groups that use one prefix. The source is not live until
+//!   one of the groups has sent none for `max_lag`.
+//! - When heartbeats begin to name another history of the database, a `Resync` follows: changes that were visible may be lost.
 //! - An event that fails to decode becomes a `Resync` in its place, as does any other message that cannot be read.
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
 mod builder;
+mod clocks;
 mod continuity;
 mod inspection;
 mod liveness;
@@ -54,6 +57,7 @@ use std::sync::Arc;
 
 pub use builder::NatsSourceBuilder;
 use builder::Settings;
+use clocks::Clocks;
 use continuity::Continuity;
 use liveness::{Liveness, Verdict};
 use pgherald_core::__private::host::events::{Inbox, Reconnecting, absorb, reason, within_limit};
@@ -98,6 +102,7 @@ pub struct NatsSource {
     settings: Arc<Settings>,
     session: Reconnecting<Opening, Session>,
     liveness: Liveness,
+    clocks: Clocks,
     continuity: Continuity,
     inbox: Inbox,
     /// Signals to emit before anything else happens.
@@ -117,6 +122,7 @@ impl NatsSource {
             session: Reconnecting::new(settings.backoff),
             liveness: Liveness::new(settings.max_lag, Instant::now()),
             settings,
+            clocks: Clocks::default(),
             continuity: Continuity::default(),
             inbox: Inbox::default(),
             pending: VecDeque::new(),
@@ -205,12 +211,19 @@ impl NatsSource {
     }
 
     fn on_heartbeat(&mut self, heartbeat: &Heartbeat, arrived: Instant, now: Instant) {
+        let arrived = self.clocks.arrival(heartbeat, arrived, now);
         if self.liveness.heard(heartbeat, arrived, now) {
             tracing::warn!(
+                group = &*heartbeat.group,
                 slices = heartbeat.slices,
-                "the relay's group has another number of slices"
+                "the relays are of another group, or of one with another number of slices"
             );
             self.resync(Resync::new(ResyncReason::Reconnected));
+        }
+        // Subscribers may have read changes that no relay has stored, and that are lost.
+        if self.liveness.is_of_another_history(heartbeat) {
+            tracing::warn!("the database has crashed, or was promoted or restored");
+            self.resync(Resync::new(ResyncReason::Restored));
         }
     }
 

@@ -85,6 +85,24 @@ pub(super) fn gap(settings: &Settings, lost: u64) -> Error {
     ))
 }
 
+/// The consumer has gone back in the stream.
+pub(super) fn went_back(settings: &Settings, sequence: u64, before: u64) -> Error {
+    disconnected(format!(
+        "the consumer of the stream {} has gone back from message {before} to {sequence}: the server has lost the stream",
+        settings.stream
+    ))
+}
+
+/// The origin of a mirror was deleted and created again.
+pub(super) fn stale_mirror(settings: &Settings) -> Error {
+    let message = format!(
+        "the stream {} is a mirror with messages of a stream that was deleted and created again, and does not receive those of the new \
+         stream: delete the mirror, and create it again",
+        settings.stream
+    );
+    nats(ErrorKind::Protocol, message, None)
+}
+
 /// The consumer is silent.
 pub(super) fn silent(settings: &Settings, limit: Duration) -> Error {
     disconnected(format!(
@@ -109,9 +127,9 @@ pub(super) fn late(settings: &Settings, late: &Late, complaint: Option<String>) 
             "no heartbeat of a relay has arrived at {} within {limit:?}: start a relay of this prefix, or correct the prefix",
             settings.prefix.heartbeats()
         ),
-        Late::Groups(one, other) => format!(
-            "relays of two groups, with {one} and {other} slices, send heartbeats at {}: give each group its own prefix and stream, \
-             or stop the relays of one of them",
+        Late::Groups((one, slices), (other, of_other)) => format!(
+            "relays of two groups, {one:?} with {slices} and {other:?} with {of_other} slices, send heartbeats at {}: give each group \
+             its own prefix and stream, or stop the relays of one of them",
             settings.prefix.heartbeats()
         ),
         Late::Slices {

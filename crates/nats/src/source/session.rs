@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::builder::Settings;
 use super::inspection::Inspection;
 use super::refusal;
-use super::stream;
+use super::stream::{self, Mirrored};
 use super::subscription::Subscription;
 use crate::contract::Heartbeat;
 
@@ -68,6 +68,7 @@ pub(super) struct Session {
     is_drained: bool,
     /// Identifies the stream that the heartbeats are about.
     incarnation: Option<Box<str>>,
+    mirrored: Mirrored,
     /// When the queue of heartbeats was last found empty. Those in it have arrived later.
     emptied: Instant,
     /// When the consumer was last heard.
@@ -105,6 +106,7 @@ impl Session {
         let mut watched = connection.clone();
         let now = Instant::now();
         Ok(Self {
+            mirrored: Mirrored::of(stream.cached_info()),
             inspection: Inspection::new(Arc::clone(settings), stream, position),
             settings: Arc::clone(settings),
             client,
@@ -217,7 +219,7 @@ impl Session {
         };
         self.expect(consumer, self.delivered + 1)?;
         self.delivered = consumer;
-        self.received_up_to(stream, arrivals);
+        self.received_up_to(stream, arrivals)?;
         arrivals.messages.push(message.message);
         Ok(())
     }
@@ -237,16 +239,22 @@ impl Session {
             header(header::NATS_LAST_STREAM),
         ) {
             self.expect(consumer, self.delivered)?;
-            self.received_up_to(stream, arrivals);
+            self.received_up_to(stream, arrivals)?;
         }
         self.confirmations.extend(message.reply);
         self.confirmations.extend(stalled);
         Ok(())
     }
 
-    fn received_up_to(&mut self, sequence: u64, arrivals: &mut Arrivals) {
-        self.position = self.position.max(sequence);
-        arrivals.position = Some(self.position);
+    /// Fails if the consumer has gone back in the stream. A server that has lost a stream in memory makes stream and consumer again.
+    /// Such a consumer delivers only what is stored from then on.
+    fn received_up_to(&mut self, sequence: u64, arrivals: &mut Arrivals) -> Result<()> {
+        if sequence < self.position {
+            return Err(refusal::went_back(&self.settings, sequence, self.position));
+        }
+        self.position = sequence;
+        arrivals.position = Some(sequence);
+        Ok(())
     }
 
     /// Fails if deliveries before this one were lost.
@@ -262,10 +270,13 @@ impl Session {
             let now = Instant::now();
             match self.heartbeats.poll_next(cx) {
                 Poll::Ready(Some(message)) => match Heartbeat::parse(&message.payload) {
-                    Ok(heartbeat) if self.is_of_this_stream(&heartbeat) => {
-                        arrivals.heartbeats.push((heartbeat, self.emptied));
+                    Ok(heartbeat) if !self.is_of_this_stream(&heartbeat) => {
+                        self.failed = Some(refusal::another_stream(&self.settings));
                     }
-                    Ok(_) => self.failed = Some(refusal::another_stream(&self.settings)),
+                    Ok(heartbeat) if self.mirrored.is_of_earlier_origin(&heartbeat.incarnation) => {
+                        self.failed = Some(refusal::stale_mirror(&self.settings));
+                    }
+                    Ok(heartbeat) => arrivals.heartbeats.push((heartbeat, self.emptied)),
                     Err(error) => {
                         tracing::debug!(%error, subject = %message.subject, "not a heartbeat");
                     }

@@ -1,6 +1,8 @@
 //! Checks whether a source can read a stream.
 
-use async_nats::jetstream::stream::{Config, Source};
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, Info, Source};
 use pgherald_core::Result;
 
 use super::builder::Settings;
@@ -43,4 +45,38 @@ fn is_whole(settings: &Settings, mirror: &Source) -> bool {
     let filter = mirror.filter_subject.as_deref().unwrap_or_default();
     let has_all = filter.is_empty() || covers(filter, &settings.prefix.all());
     has_all && mirror.subject_transforms.is_empty()
+}
+
+/// How much the clocks of servers may differ.
+const CLOCKS: Duration = Duration::from_secs(2);
+
+/// When the oldest message was stored that a mirror has received, in nanoseconds since 1970. `None` if there is none, or if the stream
+/// is no mirror.
+///
+/// A mirror continues after its last sequence. If its origin was deleted and created again, it passes over the new messages until their
+/// sequences are beyond its own.
+pub(super) struct Mirrored(Option<i128>);
+
+impl Mirrored {
+    pub(super) fn of(info: &Info) -> Self {
+        let state = &info.state;
+        let oldest = match state.messages {
+            0 => state.last_timestamp,
+            _ => state.first_timestamp,
+        };
+        let has_some = info.config.mirror.is_some() && state.last_sequence > 0;
+        Self(has_some.then(|| oldest.unix_timestamp_nanos()))
+    }
+
+    /// Whether the mirror has messages of a stream before this one. The incarnation of a stream is when it was created.
+    pub(super) fn is_of_earlier_origin(&self, incarnation: &str) -> bool {
+        match (self.0, incarnation.parse::<i128>()) {
+            (Some(oldest), Ok(created)) => oldest + nanoseconds(CLOCKS) < created,
+            _ => false,
+        }
+    }
+}
+
+fn nanoseconds(duration: Duration) -> i128 {
+    i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use pgherald_core::group::Group;
+use pgherald_nats::StreamOptions;
+use pgherald_nats::contract::Prefix;
+use pgherald_testkit::FaultProxy;
 use pgherald_testkit::nats::NatsServer;
 
-use crate::support::{Scene, Stored, copy_directory, events, local, options, resyncs};
+use crate::support::{Scene, Stored, copy_directory, events, local, nats, options, resyncs};
 
 fn all_slices(stored: &[Stored]) -> Vec<u16> {
     let mut slices = resyncs(stored, "destination_lost");
@@ -208,6 +211,97 @@ async fn stream_that_was_restored_to_an_earlier_state_is_announced() {
         assert!(relay.handle.report().resyncs == 4);
         let unique: std::collections::HashSet<i64> = events(&stored).into_iter().collect();
         assert_eq!(unique.len(), events(&stored).len());
+    })
+    .await;
+}
+
+/// The greatest sequence of the stream shows nothing then.
+#[tokio::test]
+async fn idle_slice_notices_that_the_stream_was_put_back_although_it_has_grown_since() {
+    local(async {
+        let scene = Scene::new().await;
+        let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
+            .await
+            .unwrap();
+        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let _relay = scene.relay_at(config, options("fleet"));
+        relayed(&scene).await;
+        let (store, saved) = store_of(&scene.nats);
+        scene.nats.stop().await.unwrap();
+        copy_directory(&store, &saved);
+        scene.nats.start_again().await.unwrap();
+        scene.write(1..=1).await;
+        let stored = scene.until_relayed().await;
+        let last = stored.last().unwrap();
+        scene.until_known("fleet", last.sequence).await;
+        proxy.refuse();
+        scene.nats.stop().await.unwrap();
+        std::fs::remove_dir_all(&store).unwrap();
+        copy_directory(&saved, &store);
+        scene.nats.start_again().await.unwrap();
+        let context = scene.jetstream().await;
+        for _ in 0..20 {
+            // As of other relays, with slices of their own.
+            let payload = r#"{"type":"resync","reasons":["trimmed"],"lost":0,"scope":{}}"#;
+            let control = Prefix::default().control(9);
+            let sent = context.publish(control, payload.into()).await.unwrap();
+            assert!(sent.await.unwrap().sequence <= last.sequence + 20);
+        }
+        proxy.resume();
+        let stored = scene
+            .until("the resync", |stored| !all_slices(stored).is_empty())
+            .await;
+        assert_eq!(all_slices(&stored), [last.slice]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn idle_slices_notice_that_the_stream_was_purged() {
+    local(async {
+        let scene = Scene::new().await;
+        let relay = scene.relay(options("fleet"));
+        relayed(&scene).await;
+        scene.stream().await.purge().await.unwrap();
+        let stored = scene.until("the resyncs", |stored| stored.len() == 4).await;
+        assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
+        // Once.
+        relay
+            .until("live", |handle| handle.health().borrow().is_live())
+            .await;
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        assert_eq!(scene.stored().await.len(), 4);
+    })
+    .await;
+}
+
+/// Full streams delete their oldest messages, and with them the last messages of slices that are idle. That is no loss of the relay.
+#[tokio::test]
+async fn idle_slices_of_a_full_stream_do_not_resync_again_and_again() {
+    local(async {
+        let scene = Scene::new().await;
+        let create = StreamOptions::new().max_messages(200);
+        let relay = scene.relay(options("fleet").create(create));
+        let stored = relayed(&scene).await;
+        let busy: Vec<i32> = (1..=100)
+            .filter(|id| {
+                let key = format!("[{id}]");
+                let of = |one: &&Stored| one.payload.contains(&format!("\"keys\":{key}"));
+                stored.iter().find(of).unwrap().slice == 0
+            })
+            .collect();
+        for _ in 0..12 {
+            for id in &busy {
+                scene.write(*id..=*id).await;
+            }
+        }
+        relay
+            .until("all", |handle| {
+                handle.report().events >= 100 + 12 * busy.len() as u64
+            })
+            .await;
+        tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+        assert_eq!(relay.handle.report().resyncs, 0);
     })
     .await;
 }

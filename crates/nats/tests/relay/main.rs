@@ -14,6 +14,7 @@
 
 mod bad_input;
 mod basics;
+mod contested;
 mod credentials;
 mod exactly_once;
 mod fencing;

@@ -1,11 +1,15 @@
 //! PostgreSQL servers that crash, or are restored to an earlier state.
 
+use std::time::Duration;
+
+use pgherald_core::{Signal, Source as _};
+use pgherald_nats::NatsSource;
 use pgherald_nats::contract::headers;
 use pgherald_testkit::nats::NatsServer;
 use pgherald_testkit::{FaultProxy, Postgres};
 
 use crate::support::{
-    LIMIT, Scene, Stored, connect, copy_directory, events, local, nats, options, resyncs,
+    LIMIT, STREAM, Scene, Stored, connect, copy_directory, events, local, nats, options, resyncs,
 };
 
 async fn scene_of(server: &Postgres) -> Scene {
@@ -103,6 +107,72 @@ async fn events_of_an_earlier_history_are_listed_until_they_were_read_again() {
     .await;
 }
 
+/// An event that is stored already stands behind the last one of a batch. The relay is killed before it has written the cursor.
+#[tokio::test]
+async fn events_that_are_skipped_behind_a_batch_are_not_stored_again() {
+    local(async {
+        let server = Postgres::builder().start().await.unwrap();
+        let mut scene = scene_of(&server).await;
+        let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
+            .await
+            .unwrap();
+        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let options = || options("fleet").slices(1);
+        let first = scene.relay_at(config.request_timeout(LIMIT), options());
+        scene.write(1..=1).await;
+        scene.until_relayed().await;
+        // Its event has an earlier id than the next one, and is committed later.
+        let early = connect(&scene.url).await;
+        let insert = "BEGIN; INSERT INTO jobs VALUES (2, 1)";
+        early.batch_execute(insert).await.unwrap();
+        proxy.stall();
+        scene.write(3..=3).await;
+        first
+            .until("an event in flight", |handle| {
+                handle.report().consumer.in_flight == 1
+            })
+            .await;
+        let blocked = connect(&scene.url).await;
+        blocked
+            .batch_execute("BEGIN; LOCK TABLE pgherald.consumer_cursor IN EXCLUSIVE MODE")
+            .await
+            .unwrap();
+        proxy.resume();
+        scene.until_relayed().await;
+        drop(first);
+        early.batch_execute("COMMIT").await.unwrap();
+        server.kill().await.unwrap();
+        server.start_again().await.unwrap();
+        scene = reconnected(scene).await;
+        let column = |name: &str| format!("SELECT {name} FROM pgherald.consumer_cursor");
+        let cursor = scene.text(&column("cursor")).await;
+        let known = scene.text(&column("stored")).await;
+        let second = scene.relay(options());
+        scene.until_relayed().await;
+        drop(second);
+        // As if it had ended before it has written this.
+        scene
+            .run(&format!(
+                "UPDATE pgherald.consumer_slice SET node = NULL, epoch = epoch + 1;
+                 UPDATE pgherald.consumer_cursor
+                 SET epoch = epoch + 1, generation = 0, cursor = '{cursor}', stored = '{known}'"
+            ))
+            .await;
+        let _third = scene.relay(options());
+        scene.write(4..=4).await;
+        let last = scene
+            .text("SELECT max(id)::text FROM pgherald.outbox")
+            .await;
+        let stored = scene
+            .until("the last event", |stored| {
+                events(stored).iter().any(|id| id.to_string() == last)
+            })
+            .await;
+        assert_eq!(events(&stored).len(), 4, "{:?}", events(&stored));
+    })
+    .await;
+}
+
 /// Returns the slices whose last message lists earlier ones.
 fn listing(stored: &[Stored]) -> Vec<u16> {
     let last = |slice: u16| stored.iter().rfind(|one| one.slice == slice).unwrap();
@@ -165,4 +235,69 @@ fn resync_before(stored: &[Stored], sequence: u64) -> bool {
         .filter(|one| one.slice == slice && one.sequence < sequence);
     of.next_back()
         .is_some_and(|one| one.resync() == Some("restored"))
+}
+
+/// A cache may have loaded a change that was visible, and that the crash has lost before a relay has stored it.
+#[tokio::test]
+async fn crash_of_the_database_is_a_resync_of_sources_that_stay_live() {
+    local(async {
+        let server = Postgres::builder().start().await.unwrap();
+        let mut scene = scene_of(&server).await;
+        scene.run("ALTER SYSTEM SET wal_writer_delay = '10s'").await;
+        scene.run("SELECT pg_reload_conf()").await;
+        let proxy = FaultProxy::start((server.host(), server.port()))
+            .await
+            .unwrap();
+        let config = proxy.url(&scene.url).parse().unwrap();
+        let _relay = scene.relay_of(config, options("fleet"));
+        scene.write(1..=10).await;
+        scene.until_relayed().await;
+        let source = NatsSource::builder(scene.nats(), STREAM).max_lag(LIMIT);
+        let mut source = source.build().unwrap();
+        while !matches!(source.next().await, Signal::Live) {}
+        proxy.stall();
+        scene
+            .run("SET synchronous_commit = off; UPDATE jobs SET value = 99 WHERE id = 1")
+            .await;
+        assert_eq!(
+            scene
+                .text("SELECT value::text FROM jobs WHERE id = 1")
+                .await,
+            "99"
+        );
+        server.kill().await.unwrap();
+        proxy.cut();
+        proxy.resume();
+        server.start_again().await.unwrap();
+        scene = reconnected(scene).await;
+        assert_eq!(
+            scene
+                .text("SELECT value::text FROM jobs WHERE id = 1")
+                .await,
+            "1"
+        );
+        let writing = async {
+            loop {
+                scene.write(2..=10).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let reading = async {
+            // Events of before the crash come first, if there are any.
+            for _ in 0..20 {
+                match source.next().await {
+                    Signal::Resync(resync) => return resync.to_string(),
+                    Signal::Events(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            "events only".to_owned()
+        };
+        let word = tokio::select! {
+            () = writing => unreachable!(),
+            word = tokio::time::timeout(LIMIT, reading) => word.unwrap(),
+        };
+        assert_eq!(word, "restored");
+    })
+    .await;
 }

@@ -84,7 +84,21 @@ impl Scene {
     }
 
     pub(crate) fn relay_at(&self, nats: NatsConfig, options: RelayOptions) -> Running {
-        let (handle, relay) = Relay::new(self.config(), nats, options).unwrap();
+        self.run_relay(self.config(), nats, options)
+    }
+
+    /// Like [`relay`](Self::relay), with another way to the database.
+    pub(crate) fn relay_of(&self, database: ConnectConfig, options: RelayOptions) -> Running {
+        self.run_relay(database, self.nats(), options)
+    }
+
+    fn run_relay(
+        &self,
+        database: ConnectConfig,
+        nats: NatsConfig,
+        options: RelayOptions,
+    ) -> Running {
+        let (handle, relay) = Relay::new(database, nats, options).unwrap();
         let task = tokio::task::spawn_local(relay.run());
         Running { handle, task }
     }

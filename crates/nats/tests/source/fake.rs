@@ -22,6 +22,9 @@ pub(crate) struct FakeRelay {
     /// The incarnation of the stream that its heartbeats name.
     pub(crate) incarnation: &'static str,
     pub(crate) slices: u16,
+    pub(crate) group: &'static str,
+    pub(crate) history: &'static str,
+    pub(crate) started: tokio::time::Instant,
 }
 
 impl FakeRelay {
@@ -58,6 +61,9 @@ impl FakeRelay {
             prefix: Prefix::default(),
             incarnation: "A",
             slices: 2,
+            group: "fleet",
+            history: "1",
+            started: tokio::time::Instant::now(),
         }
     }
 
@@ -96,7 +102,15 @@ impl FakeRelay {
     pub(crate) async fn beat_of(&self, slice: u16, sequence: u64, lag: Duration) {
         let interval = Duration::from_secs(1);
         let incarnation = (self.incarnation, sequence);
-        let heartbeat = Heartbeat::new((slice, self.slices), 1, incarnation, lag, interval);
+        let heartbeat = Heartbeat::new(
+            (self.group, self.history),
+            (slice, self.slices),
+            1,
+            incarnation,
+            lag,
+            interval,
+            ("fake", self.started.elapsed()),
+        );
         let subject = self.prefix.heartbeat(slice);
         let client = self.context.client();
         client

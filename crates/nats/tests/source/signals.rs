@@ -45,12 +45,12 @@ pub(crate) async fn down(source: &mut NatsSource) -> Error {
 }
 
 /// Sends the idle heartbeat of a consumer that has delivered this number of messages. The client library cannot send one.
-async fn idle_heartbeat(server: &NatsServer, inbox: &str, delivered: u64) {
+async fn idle_heartbeat(server: &NatsServer, inbox: &str, delivered: u64, position: u64) {
     let mut stream = TcpStream::connect((server.host(), server.port()))
         .await
         .unwrap();
     let headers = format!(
-        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: {delivered}\r\nNats-Last-Stream: 9\r\n\r\n"
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: {delivered}\r\nNats-Last-Stream: {position}\r\n\r\n"
     );
     let length = headers.len();
     let request = format!(
@@ -314,11 +314,31 @@ async fn a_jump_in_the_deliveries_ends_the_session_and_a_resync_follows() {
     let inbox = consumer.config.deliver_subject.unwrap();
     // An event arrives together with the loss, and comes first.
     relay.insert(2).await;
-    idle_heartbeat(&server, &inbox, 9).await;
+    idle_heartbeat(&server, &inbox, 9, 9).await;
     assert_eq!(word(&mut source).await, "#2");
     let error = down(&mut source).await;
     assert_eq!(error.kind(), ErrorKind::Disconnected);
     assert!(error.to_string().contains("7 messages"), "{error}");
+    assert_eq!(live(&mut source, &relay).await, "reconnected live");
+}
+
+/// As after a restart of the only server that has a stream in memory, if the source is connected to another one.
+#[tokio::test]
+async fn a_consumer_that_goes_back_in_the_stream_ends_the_session() {
+    let server = NatsServer::start().await.unwrap();
+    let relay = FakeRelay::new(&server).await;
+    for key in 1..=9 {
+        relay.insert(key).await;
+    }
+    let mut source = source(&server.url()).max_lag(PATIENT).build().unwrap();
+    live(&mut source, &relay).await;
+    let stream = relay.context.get_stream(STREAM).await.unwrap();
+    let consumer = stream.consumers().try_next().await.unwrap().unwrap();
+    let inbox = consumer.config.deliver_subject.unwrap();
+    // The new consumer has delivered nothing either, but it has passed over what was stored before it was there.
+    idle_heartbeat(&server, &inbox, 0, 3).await;
+    let error = down(&mut source).await;
+    assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
     assert_eq!(live(&mut source, &relay).await, "reconnected live");
 }
 

@@ -6,7 +6,7 @@ use pgherald_nats::{NatsConfig, NatsSource};
 use pgherald_testkit::nats::NatsServer;
 
 use crate::fake::{FakeRelay, PATIENT, STREAM, source};
-use crate::signals::{down, live, word};
+use crate::signals::{down, live, live_with, word};
 
 fn mirror() -> stream::Config {
     stream::Config {
@@ -72,6 +72,38 @@ async fn a_source_at_a_leaf_node_reads_a_mirror_there() {
     assert!(words.ends_with("live"), "{words}");
     relay.insert(2).await;
     assert_eq!(word(&mut source).await, "#2");
+}
+
+/// The mirror passes over the messages of the new stream until their sequences are beyond its own.
+#[tokio::test]
+async fn a_mirror_of_a_stream_that_was_created_again_is_refused() {
+    let server = NatsServer::start().await.unwrap();
+    let mut relay = FakeRelay::new(&server).await;
+    let created = async |relay: &FakeRelay| {
+        let stream = relay.context.get_stream(STREAM).await.unwrap();
+        stream.cached_info().created
+    };
+    let before = created(&relay).await;
+    relay.incarnation = before.unix_timestamp_nanos().to_string().leak();
+    for key in 1..=20 {
+        relay.insert(key).await;
+    }
+    relay.context.create_stream(mirror()).await.unwrap();
+    let config = NatsConfig::new(&server.url()).unwrap();
+    let source = NatsSource::builder(config, "MIRROR").max_lag(PATIENT);
+    let mut source = source.build().unwrap();
+    live(&mut source, &relay).await;
+    let mut after = before;
+    // More than clocks of servers may differ.
+    while (after - before).whole_seconds() < 3 {
+        relay.recreate_stream().await;
+        after = created(&relay).await;
+    }
+    relay.incarnation = after.unix_timestamp_nanos().to_string().leak();
+    // It does not arrive at the mirror.
+    relay.insert(21).await;
+    let words = live_with(&mut source, &relay, "Protocol").await;
+    assert!(words.ends_with("Protocol"), "{words}");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@
 //! - A full or unreachable destination uses up no attempts: events wait, and the intake stops at its limits.
 
 mod bytes;
+mod opening;
+mod problem;
 mod published;
 mod slice;
 mod watch;
@@ -34,18 +36,18 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use self::bytes::Bytes;
+use self::problem::Problem;
 pub(in crate::group) use self::slice::Ended;
 use self::slice::{Relay, State, dead_letter, last_read};
 use self::watch::Watch;
 use super::command::{Command, Commands, Ledger};
 use super::outcomes::Outcomes;
 use super::work::Work;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::group::connections::Link;
 use crate::group::destination::{Condition, Destination, Known, Mark, Outcome};
 use crate::group::handle::Shared;
 use crate::group::job::{self, Job, Origin};
-use crate::group::opening::{Opened, open};
 use crate::group::options::DurableOptions;
 use crate::group::requests::Requests;
 use crate::group::runner::ExecutionMode;
@@ -68,8 +70,7 @@ pub(in crate::group) struct Relays<D> {
     running: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
     /// The bytes of unfinished jobs.
     bytes: Bytes,
-    /// Why nothing is stored at present.
-    problem: Option<Error>,
+    problem: Problem,
     observed_at: Option<Instant>,
     outcomes: Outcomes,
     watch: Watch,
@@ -88,7 +89,7 @@ impl<D: Destination> Relays<D> {
             last_begun: 0,
             running: FuturesUnordered::new(),
             bytes: Bytes::default(),
-            problem: None,
+            problem: Problem::default(),
             observed_at: None,
             outcomes: Outcomes::new(Arc::clone(&options.group), Arc::clone(&shared)),
             watch: Watch::default(),
@@ -110,33 +111,6 @@ impl<D: Destination> Relays<D> {
             self.bytes.remove(relay.queue.iter().chain(&relay.parked));
             self.outcomes
                 .left_to_others(relay.queue.len() + relay.parked.len());
-        }
-    }
-
-    fn open(&mut self, now: Instant, ledger: &Ledger) {
-        let Some((link, history)) = &self.link else {
-            return;
-        };
-        for opening in ledger.slices.opening() {
-            let (slice, epoch) = (opening.slice, opening.epoch);
-            let relay = self
-                .slices
-                .entry(slice)
-                .or_insert_with(|| Relay::new(epoch, now));
-            match relay.state {
-                State::Unopened(at) if at <= now => relay.state = State::Opening,
-                _ => continue,
-            }
-            let destination = Rc::clone(&self.destination);
-            let (link, history) = (Arc::clone(link), history.clone());
-            let group = (Arc::clone(&self.options.group), ledger.slices.of());
-            let opening = open(destination, link, (group, history), opening.clone());
-            let opening = opening.map(move |opened| Ended::Opened {
-                slice,
-                epoch,
-                opened,
-            });
-            self.running.push(opening.boxed_local());
         }
     }
 
@@ -214,61 +188,6 @@ impl<D: Destination> Relays<D> {
         }
     }
 
-    fn opened(
-        &mut self,
-        (slice, epoch): (i32, i64),
-        opened: Result<Opened>,
-        now: Instant,
-        ledger: &mut Ledger,
-        commands: &mut Commands,
-    ) {
-        let relay = self
-            .slices
-            .get_mut(&slice)
-            .filter(|relay| relay.epoch == epoch);
-        let Some(relay) = relay.filter(|_| ledger.slices.is_current(slice, epoch)) else {
-            return;
-        };
-        match opened {
-            Ok(opened) => {
-                self.problem = None;
-                if let Some(reason) = opened.resync {
-                    let group = &*self.options.group;
-                    tracing::warn!(
-                        group,
-                        slice,
-                        reason,
-                        "changes may be missing at the destination; announcing a resync"
-                    );
-                }
-                let known = opened.known();
-                // Record this even if nothing is stored: otherwise a late first batch looks like one of an earlier group.
-                let is_known = opened.resync.is_none();
-                ledger.slices.opened(
-                    slice,
-                    epoch,
-                    opened.cursor,
-                    is_known.then(|| known.to_text()),
-                );
-                (relay.state, relay.failures) = (State::Idle, 0);
-                (relay.incarnation, relay.sequence) = (opened.incarnation, opened.sequence);
-                (relay.skipped, relay.listed) = (opened.skipped, opened.listed);
-                relay.announcement = opened.resync;
-                relay.is_announced = opened.resync.is_none();
-                commands.extend([Command::Write, Command::Read]);
-            }
-            Err(error) => {
-                relay.state = State::Unopened(now + relay.pause());
-                self.fail(error, commands);
-            }
-        }
-    }
-
-    fn fail(&mut self, error: Error, commands: &mut Commands) {
-        self.problem = Some(error.clone());
-        commands.push(Command::Degrade(error));
-    }
-
     fn stored(
         &mut self,
         (slice, epoch): (i32, i64),
@@ -281,9 +200,9 @@ impl<D: Destination> Relays<D> {
         let Some(relay) = self.slices.get_mut(&slice) else {
             return;
         };
-        self.problem = None;
         (relay.state, relay.sequence, relay.failures) = (State::Idle, sequence, 0);
         relay.is_announced = true;
+        self.problem.stored(slice);
         let known = Known::now(Arc::clone(&relay.incarnation), sequence, relay.listed());
         ledger.slices.stored(slice, epoch, known.to_text());
         self.bytes.remove(&jobs);
@@ -303,6 +222,7 @@ impl<D: Destination> Relays<D> {
                 }
             }
         }
+        self.recover(ledger, Instant::now());
         commands.push(Command::Write);
     }
 
@@ -386,8 +306,8 @@ impl<D: Destination> Work for Relays<D> {
                 self.opened((slice, epoch), opened, now, ledger, commands);
                 return;
             }
-            Ended::Watched { expected, state } => {
-                self.watched(&expected, state, ledger, commands);
+            Ended::Watched { expected, found } => {
+                self.watched(&expected, found, now, ledger, commands);
                 return;
             }
             Ended::Stored {
@@ -423,6 +343,8 @@ impl<D: Destination> Work for Relays<D> {
                 let group = &*self.options.group;
                 tracing::info!(group, slice, error = %error.chain(), "the outcome of a batch is unknown; claiming the slice again");
                 ledger.forget(slice);
+                let expected = self.slices.get(&slice).map_or(0, |relay| relay.sequence);
+                self.problem.unanswered(slice, expected, now);
                 self.fail(error, commands);
                 commands.push(Command::TickSoon);
             }
@@ -458,13 +380,13 @@ impl<D: Destination> Work for Relays<D> {
     }
 
     fn are_impaired(&self) -> bool {
-        self.problem.is_some() || !self.watch.has_read
+        self.problem.error().is_some() || !self.watch.has_read
     }
 
     fn destination(&self) -> Option<Condition> {
         let storable = |error: &Error| error.chain().replace('\0', " ");
         Some(Condition {
-            problem: self.problem.as_ref().map(storable),
+            problem: self.problem.error().map(storable),
             usage: self.watch.usage,
         })
     }
@@ -479,7 +401,7 @@ impl<D: Destination> Work for Relays<D> {
     }
 
     fn publish(&mut self, ledger: &Ledger) {
-        self.shared.report().destination_error = self.problem.as_ref().map(Error::chain);
+        self.shared.report().destination_error = self.problem.error().map(Error::chain);
         let now = Instant::now();
         if self.observed_at.is_some_and(|at| now < at + OBSERVE) {
             return;

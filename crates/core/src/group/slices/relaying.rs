@@ -119,8 +119,9 @@ impl Slices {
         }
     }
 
-    /// Returns the cursor after a pending event, for a batch that stores it and all earlier events. Without an event, returns the
-    /// cursor up to which every event is stored.
+    /// Returns the cursor after a pending event, for a batch that stores it and all earlier events. The cursor also covers the events
+    /// that follow and are done, because they were skipped: from then on, nothing else shows that they are stored. Without an event,
+    /// returns the cursor up to which every event is stored.
     pub(in crate::group) fn cursor_after(&self, number: i32, event: Option<u64>) -> Option<Cursor> {
         let slice = self.owned.get(&number)?;
         match event {
@@ -211,6 +212,24 @@ mod tests {
         assert_eq!(written[0].stored.as_deref(), Some("later"));
         slices.acknowledged(written, &[0]);
         assert!(slices.acknowledge(false, true, |_| true).is_empty());
+    }
+
+    #[test]
+    fn cursor_after_a_batch_is_behind_events_that_were_skipped_after_it() {
+        let mut slices = Slices::relayed();
+        slices.claimed(1, &claimed(0));
+        slices.opened(0, 1, at(1), None);
+        let turn = slices.turn().unwrap();
+        let span = Slices::span(&turn, &at(2));
+        let events: Vec<u64> = (11..=14)
+            .filter_map(|id| slices.take_in(0, &span, id, 1))
+            .collect();
+        slices.finish(0, events[2]);
+        let position = |index: usize| {
+            let cursor = slices.cursor_after(0, Some(events[index])).unwrap();
+            cursor.position().unwrap()
+        };
+        assert_eq!((position(0), position(1), position(3)), (11, 13, 14));
     }
 
     #[test]

@@ -66,10 +66,13 @@ impl Window {
         self.first
     }
 
-    /// Returns the cursor behind a pending event.
+    /// Returns the cursor behind a pending event, and behind those after it that are done.
     pub(super) fn cursor_after(&self, event: u64) -> Option<Cursor> {
         let index = usize::try_from(event.checked_sub(self.first)?).ok()?;
-        self.events.get(index).map(Pending::cursor)
+        let one = self.events.get(index)?;
+        let later = self.events.iter().skip(index + 1);
+        let done = later.take_while(|later| later.is_done).last();
+        Some(done.unwrap_or(one).cursor())
     }
 
     pub(super) fn len(&self) -> usize {

@@ -11,14 +11,14 @@ impl<D> Relays<D> {
     /// Returns the slices whose position is known.
     pub(super) fn states(&self, ledger: &Ledger) -> Vec<SliceState> {
         let parked: HashSet<i32> = ledger.parked.slices().collect();
-        let opened = self.slices.iter().filter(|(slice, relay)| {
-            let is_open = !matches!(relay.state, State::Opening | State::Unopened(_));
-            is_open && ledger.slices.is_current(**slice, relay.epoch)
+        let is_open = |relay: &Relay| !matches!(relay.state, State::Opening | State::Unopened(_));
+        let known = self.slices.iter().filter(|(slice, relay)| {
+            (is_open(relay) || relay.is_contended) && ledger.slices.is_current(**slice, relay.epoch)
         });
         let state = |(slice, relay): (&i32, &Relay)| {
             // Until its resync is stored, a slice lacks changes. Parked events, such as resyncs, are before the cursor although
             // they are not stored.
-            let is_complete = relay.is_announced && !parked.contains(slice);
+            let is_complete = is_open(relay) && relay.is_announced && !parked.contains(slice);
             let complete_until = ledger.slices.complete_until(*slice);
             SliceState {
                 slice: (*slice, ledger.slices.of()),
@@ -26,8 +26,10 @@ impl<D> Relays<D> {
                 incarnation: Arc::clone(&relay.incarnation),
                 sequence: relay.sequence,
                 complete_until: complete_until.filter(|_| is_complete),
+                is_contended: relay.is_contended,
+                period: Arc::clone(&relay.period),
             }
         };
-        opened.map(state).collect()
+        known.map(state).collect()
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::command::Ledger;
-use super::watch::Expected;
+use super::watch::{Expected, Found};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
-use crate::group::destination::{self, Batch, Identity, Mark, Message, Outcome};
+use crate::group::destination::{Batch, Identity, Mark, Message, Outcome};
 use crate::group::job::{Disposition, Job, Origin, Park};
 use crate::group::opening::{OTHER_GROUP, Opened};
 use crate::handler::Task;
@@ -30,7 +30,7 @@ pub(in crate::group) enum Ended {
     },
     Watched {
         expected: Vec<Expected>,
-        state: Result<destination::State>,
+        found: Result<Found>,
     },
     Stored {
         slice: i32,
@@ -61,6 +61,10 @@ pub(super) struct Relay {
     pub(super) skipped: HashMap<i64, Identity>,
     pub(super) listed: Option<(u64, u64)>,
     pub(super) failures: u32,
+    /// Whether another group stores the slice, so that this one does not.
+    pub(super) is_contended: bool,
+    /// See [`History::period`](crate::outbox::History::period).
+    pub(super) period: Arc<str>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -89,6 +93,8 @@ impl Relay {
             skipped: HashMap::new(),
             listed: None,
             failures: 0,
+            is_contended: false,
+            period: "".into(),
         }
     }
 

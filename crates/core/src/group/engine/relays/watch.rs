@@ -3,6 +3,9 @@
 //! If a slice has events, the destination refuses its next batch, and the slice reads its tip again. An idle slice would detect the
 //! loss only with its next event, and readers would lack messages until then. So the node reads the state of the destination every
 //! two seconds, once for all of its slices. It forgets the slices whose last message can no longer exist, and claims them again.
+//!
+//! The state shows no loss if the destination has grown since, nor that messages were deleted. So the node also reads the last
+//! messages of some idle slices, of other ones each time.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,18 +17,44 @@ use tokio::time::Instant;
 use super::slice::{Ended, State};
 use super::{Commands, Destination, Ledger, Relays};
 use crate::error::Result;
-use crate::group::destination;
+use crate::group::destination::{self, Last};
 use crate::group::engine::command::Command;
 
 /// How often the state of the destination is read.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// How many last messages are read each time.
+const TIPS: usize = 8;
+
 /// The last message of a slice when the state was requested.
+#[derive(Clone)]
 pub(in crate::group) struct Expected {
     slice: i32,
     epoch: i64,
     incarnation: Arc<str>,
     sequence: u64,
+}
+
+/// What was found of the destination.
+pub(in crate::group) struct Found {
+    state: destination::State,
+    /// Some last messages.
+    tips: Vec<(Expected, Last)>,
+}
+
+impl Expected {
+    /// Whether the message cannot exist any more.
+    fn is_gone(&self, state: &destination::State) -> bool {
+        self.incarnation != state.incarnation || self.sequence > state.sequence
+    }
+
+    /// Whether another message is the last one, or there is none, unless limits have deleted it.
+    fn is_other(&self, last: &Last, state: &destination::State) -> bool {
+        match &last.message {
+            Some(message) => message.sequence != self.sequence,
+            None => !state.is_limited || self.sequence >= state.first,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -36,6 +65,8 @@ pub(super) struct Watch {
     pub(super) has_read: bool,
     /// As [`destination::State::usage`], when it was read last.
     pub(super) usage: Option<f64>,
+    /// The slice whose last message was read last.
+    tip: Option<i32>,
 }
 
 impl Watch {
@@ -65,22 +96,42 @@ impl<D: Destination> Relays<D> {
             return;
         }
         self.watch.is_running = true;
-        let destination = Rc::clone(&self.destination);
-        let state = async move { destination.state().await };
-        let watched = state.map(|state| Ended::Watched { expected, state });
+        let tips = self.next_tips(&expected);
+        let found = find(Rc::clone(&self.destination), tips);
+        let watched = found.map(|found| Ended::Watched { expected, found });
         self.running.push(watched.boxed_local());
+    }
+
+    /// Chooses the slices whose last messages are read.
+    fn next_tips(&mut self, expected: &[Expected]) -> Vec<Expected> {
+        let after = |one: &&Expected| self.watch.tip.is_none_or(|tip| one.slice > tip);
+        let (later, earlier): (Vec<_>, Vec<_>) = expected.iter().partition(after);
+        let in_turn = later.into_iter().chain(earlier);
+        let is_idle = |one: &&Expected| one.sequence > 0 && self.is_unchanged(one);
+        let tips: Vec<Expected> = in_turn.filter(is_idle).take(TIPS).cloned().collect();
+        self.watch.tip = tips.last().map(|one| one.slice);
+        tips
+    }
+
+    /// Whether nothing was stored of the slice since, nor is being stored.
+    fn is_unchanged(&self, expected: &Expected) -> bool {
+        self.slices.get(&expected.slice).is_some_and(|relay| {
+            relay.state == State::Idle
+                && (relay.epoch, relay.sequence) == (expected.epoch, expected.sequence)
+        })
     }
 
     pub(super) fn watched(
         &mut self,
         expected: &[Expected],
-        state: Result<destination::State>,
+        found: Result<Found>,
+        now: Instant,
         ledger: &mut Ledger,
         commands: &mut Commands,
     ) {
         self.watch.is_running = false;
-        let state = match state {
-            Ok(state) => state,
+        let Found { state, tips } = match found {
+            Ok(found) => found,
             Err(error) => return self.fail(error, commands),
         };
         self.watch.usage = state.usage;
@@ -88,14 +139,15 @@ impl<D: Destination> Relays<D> {
             // The node becomes live with the next renewal of its lease.
             commands.push(Command::TickNow);
         }
-        if self.slices.values().all(|relay| relay.failures == 0) {
-            self.problem = None;
-        }
-        let is_gone =
-            |one: &&Expected| one.incarnation != state.incarnation || one.sequence > state.sequence;
+        self.recover(ledger, now);
+        let others = tips
+            .iter()
+            .filter(|(one, last)| self.is_unchanged(one) && one.is_other(last, &state))
+            .map(|(one, _)| one);
         let gone = expected
             .iter()
-            .filter(is_gone)
+            .filter(|one| one.is_gone(&state))
+            .chain(others.filter(|one| !one.is_gone(&state)))
             .filter(|one| ledger.slices.is_current(one.slice, one.epoch));
         let gone: Vec<i32> = gone.map(|one| one.slice).collect();
         if gone.is_empty() {
@@ -105,11 +157,22 @@ impl<D: Destination> Relays<D> {
         tracing::warn!(
             group,
             slices = ?gone,
-            "the destination was created again or restored to an earlier state; claiming the slices again"
+            "the destination has lost messages: it was created again, restored to an earlier state, or purged; claiming the slices again"
         );
         for slice in gone {
             ledger.forget(slice);
         }
         commands.push(Command::TickSoon);
     }
+}
+
+/// Reads the last messages before the state: what limits have deleted until then is before the first message of the state.
+async fn find(destination: Rc<impl Destination>, expected: Vec<Expected>) -> Result<Found> {
+    let mut tips = Vec::new();
+    for one in expected {
+        let last = destination.last(one.slice).await?;
+        tips.push((one, last));
+    }
+    let state = destination.state().await?;
+    Ok(Found { state, tips })
 }
