@@ -110,7 +110,7 @@ impl Database {
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
         let began = Instant::now();
-        // The status counts what is not acknowledged, so it would be expensive before.
+        // Read the status only then: it counts the events that are not acknowledged, which is expensive before.
         while handled() < events as u64 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -189,7 +189,8 @@ async fn by_relay(
     (work, limit)
 }
 
-/// Returns how many of the stream's messages per second the server stores in another stream, if they come ready from a bare socket.
+/// Stores the messages of a stream again, in a new stream, from a bare socket that sends them encoded. Returns messages per second.
+/// Deletes the stream.
 async fn by_bare_loop(port: u16, context: &jetstream::Context, stream: &str) -> f64 {
     let found = context.get_stream(stream).await.unwrap();
     let last = found.cached_info().state.last_sequence;

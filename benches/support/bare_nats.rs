@@ -1,4 +1,4 @@
-//! The limit of a NATS server: batches that were encoded before, written to a bare socket.
+//! Measures the limit of a NATS server: a bare socket sends batches that were encoded before.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use async_nats::HeaderMap;
 
-/// The most messages of an atomic batch.
+/// The maximum number of messages in an atomic batch.
 const MAX_BATCH: usize = 1_000;
-/// Batches that are not acknowledged yet.
+/// The maximum number of batches in flight.
 const CONCURRENCY: usize = 8;
 
 /// A message of a stream.
@@ -19,7 +19,7 @@ pub(crate) struct Message {
     pub(crate) payload: Vec<u8>,
 }
 
-/// Stores the messages in atomic batches of one slice each, and returns how many a second are stored.
+/// Stores the messages in atomic batches of one slice each. Returns the number of messages per second.
 pub(crate) fn rate(port: u16, messages: &[Message]) -> f64 {
     let batches = encoded(messages);
     let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();

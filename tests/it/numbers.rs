@@ -1,4 +1,4 @@
-//! Runs with numbered rows: what subscribers have received of them, and whether each is accounted for.
+//! Runs in which a writer inserts numbered rows: each number was delivered to each subscriber, or lies in an announced gap.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -165,15 +165,15 @@ const LOSSES: [&str; 5] = [
     "crash",
     "cut",
 ];
-/// Those that last until they are repaired.
+/// The faults that last until they are repaired.
 const LASTING: [&str; 2] = ["refuse", "stall"];
 
-/// A run: numbered rows are written while faults happen to the server, to the connection to it, and to what is between it and the
-/// subscribers. Each row that a subscriber did not receive lies in a gap that a resync announced.
+/// A run: a writer inserts numbered rows while the server, the connection to it, and the programs between it and the subscribers
+/// have faults. Each row that a subscriber did not receive lies in a gap that a resync announced.
 ///
 /// `PGHERALD_SEED` repeats a run. `PGHERALD_FAULTS` sets the number of faults.
 pub(crate) struct Run<'a> {
-    /// The number of faults, if it is not set.
+    /// The number of faults, unless `PGHERALD_FAULTS` sets it.
     pub(crate) faults: u64,
     /// Whether the rows are recorded in the outbox.
     pub(crate) is_recorded: bool,
@@ -181,7 +181,7 @@ pub(crate) struct Run<'a> {
     pub(crate) losses: &'a [&'static str],
     /// Further faults that last until they are repaired.
     pub(crate) lasting: &'a [&'static str],
-    /// Whether numbers before a resync may come again after it.
+    /// Whether numbers that arrived before a resync may arrive again after it.
     pub(crate) may_repeat: bool,
 }
 
@@ -195,7 +195,8 @@ pub(crate) struct Outcome {
 }
 
 impl Run<'_> {
-    /// Runs on a listener of a database's URL and a table. `inject` makes one of the further faults happen, or repairs them all.
+    /// Runs on a listener, which `listener` makes for the URL of a database and a table. `inject` injects one of the further
+    /// faults; with `None`, it repairs all of them.
     pub(crate) async fn start(
         self,
         listener: impl FnOnce(&str, TriggerSpec) -> ListenerActor,
@@ -261,7 +262,7 @@ impl Run<'_> {
     }
 }
 
-/// Returns whether the fault is one of the server or of the connection to it, and then injects it.
+/// Injects the fault if it is one of the server or of the connection to it. Returns whether it is.
 async fn happens(fault: &str, server: &Postgres, proxy: &FaultProxy) -> bool {
     match fault {
         "terminate_listener" => drop(server.terminate_backends(Some("listener")).await),

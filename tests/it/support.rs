@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 /// How long a test waits for an expected condition before it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Fails if the future takes longer than that.
+/// Waits for the future. Fails if it takes longer than [`DEADLINE`].
 #[allow(dead_code, reason = "for some suites")]
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.unwrap()

@@ -9,7 +9,7 @@ use pgherald_testkit::coherence::{CoherenceCheck, CoherenceReport};
 use crate::cached::{Cached, by_row};
 use crate::faults::Remote;
 
-/// Runs a check, in which the remote's faults of these names happen, too.
+/// Runs a check that also injects these faults of the remote.
 pub(crate) async fn run(check: CoherenceCheck, faults: &[&'static str]) -> CoherenceReport {
     let remote = Remote::new().await;
     let starting = Rc::clone(&remote);

@@ -27,7 +27,7 @@ struct Job {
     id: i64,
 }
 
-/// The remote of the table `notes`, and a herald on it.
+/// A remote that serves the table `notes`, and a herald on it.
 pub(crate) struct Scene {
     writer: Client,
     pub(crate) remote: Rc<Remote>,
@@ -129,7 +129,7 @@ async fn caches_and_handlers_behave_as_with_a_direct_source() {
 }
 
 #[actix::test]
-async fn what_a_source_cannot_serve_is_refused_by_name() {
+async fn cache_of_another_table_and_durable_handler_are_refused() {
     let scene = Scene::new().await;
     let cache = CacheBuilder::<i64, String>::new("jobs").row_of::<Job>();
     let error = scene.herald.start_cache(cache).await.unwrap_err();

@@ -1,7 +1,7 @@
 //! Processes that a test suspends, kills and starts again.
 //!
-//! Each one runs this test program again, with one of its ignored tests: the program of the process, which begins with [`run`] or
-//! [`arguments`].
+//! Each process runs one ignored test of this test program. That test is the program of the process: it calls [`run`], or
+//! [`arguments`], first.
 
 #![allow(dead_code, reason = "each suite uses a part of it")]
 
@@ -75,7 +75,7 @@ impl Process {
         match self.ended() {
             None => self.resume(),
             Some(status) => {
-                // Killed, or shut down in order.
+                // It was killed, or has ended by itself without an error.
                 assert!(status.code().is_none_or(|code| code == 0), "{status}");
                 self.restart();
             }
@@ -93,7 +93,7 @@ impl Drop for Process {
     }
 }
 
-/// Runs a program, if it was started as a process. Passes at once if it is run as a test.
+/// Runs a program if [`Process`] has started this process. Otherwise returns at once, so the test passes.
 pub(crate) fn run(program: impl AsyncFnOnce(String)) {
     let Some(arguments) = arguments() else {
         return;
@@ -105,8 +105,8 @@ pub(crate) fn run(program: impl AsyncFnOnce(String)) {
     LocalSet::new().block_on(&runtime, program(arguments));
 }
 
-/// Returns the arguments of this process, and `None` if it was not started as one. The process ends when its parent has ended in any
-/// way, which closes the other end of the process's input.
+/// Returns the arguments of this process; `None` if [`Process`] did not start it. The process ends when its parent has ended,
+/// because that closes its standard input.
 pub(crate) fn arguments() -> Option<String> {
     let arguments = std::env::var(ARGUMENTS).ok()?;
     std::thread::spawn(|| {

@@ -103,7 +103,7 @@ impl NatsConfig {
     }
 
     /// Logs in with a credentials file, such as `nsc` writes. A [`NatsSource`](crate::NatsSource) reads it for each session. A
-    /// relay reads it until it has connected for the first time, and then keeps these credentials.
+    /// relay reads it when it connects, and again when it has been without a connection for more than 5 s.
     pub fn credentials_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.login = Login::File(path.into());
         self
@@ -166,6 +166,11 @@ impl NatsConfig {
     /// Returns how long to wait for the response to a request.
     pub(crate) fn request_limit(&self) -> Duration {
         self.request_timeout
+    }
+
+    /// Returns the number of servers.
+    pub(crate) fn servers(&self) -> usize {
+        self.servers.len()
     }
 
     /// Returns how long connecting may take, with attempts at all servers.

@@ -24,8 +24,8 @@ pub const RELAY_RESYNCS: &str = "pgherald_relay_resyncs_total";
 ///
 /// Counter; unit: events; labels: `group`.
 pub const RELAY_TRUNCATED_EVENTS: &str = "pgherald_relay_truncated_events_total";
-/// The greatest lag of the slices of the relays of this process: all older changes are stored. Slices with an unknown lag do not
-/// count.
+/// The greatest lag of the slices of a relay: all older changes are stored. Slices with an unknown lag do not count. While the
+/// relay is not live, the lag grows.
 ///
 /// Gauge; unit: seconds; labels: `group`.
 pub const RELAY_LAG_SECONDS: &str = "pgherald_relay_lag_seconds";

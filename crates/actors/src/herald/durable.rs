@@ -115,7 +115,8 @@ impl Herald {
         self.start_consumer::<E, _>(options, make).await
     }
 
-    /// Starts the actor of a consumer, with the outbox's database and the triggers that its events require. Waits until it is live.
+    /// Starts the actor of a consumer, and waits until the consumer is live. `make` receives the outbox's database, and the options
+    /// with the triggers that the consumer's events require.
     #[doc(hidden)]
     pub async fn start_consumer<E, A>(
         &self,
@@ -145,7 +146,7 @@ impl Herald {
         let started = live.and_then(|()| self.register(addr.clone().recipient(), true));
         if let Err(error) = started {
             let deadline = Duration::ZERO;
-            // It has stopped by itself otherwise.
+            // If this fails, the actor has already stopped.
             let _ = addr.send(Drain { deadline }).await;
             return Err(error);
         }

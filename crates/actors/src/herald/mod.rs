@@ -92,7 +92,7 @@ pub struct Herald {
     caches: Place,
     /// Where the handlers run.
     handlers: Place,
-    /// The handlers that a shutdown drains. `None` after it.
+    /// The handlers that a shutdown drains. `None` after a shutdown.
     registered: Mutex<Option<Vec<Registered>>>,
     /// How long to wait until each consumer is live; `None` for not at all.
     live_within: Option<Duration>,
@@ -263,7 +263,7 @@ impl Herald {
         Ok(addr)
     }
 
-    /// Has the shutdown drain a handler.
+    /// Registers a handler that a shutdown drains.
     ///
     /// # Errors
     /// If the herald was shut down.
@@ -276,7 +276,7 @@ impl Herald {
         Ok(())
     }
 
-    /// The handlers. `None` after a shutdown.
+    /// Returns the registered handlers; `None` after a shutdown.
     fn registered(&self) -> std::sync::MutexGuard<'_, Option<Vec<Registered>>> {
         // The list is valid even if a panic has poisoned the lock.
         self.registered

@@ -84,7 +84,7 @@ async fn until_stored(context: &Context, count: usize, log: &str) -> Vec<(String
     let begun = Instant::now();
     loop {
         let messages = messages(context).await;
-        // Only then, because to read the events is far more work for the server than to count messages.
+        // Read the events only if there may be enough: counting messages is far less work for the server.
         if messages >= count as u64 {
             let found = stored(context).await;
             if found.len() >= count {
@@ -285,7 +285,7 @@ async fn dry_run_shows_what_the_relay_would_do_and_writes_nothing() {
     assert_eq!(stored(&context).await.len(), 10);
 }
 
-/// Waits until `doctor` reports a text. The relay writes it with the next renewal of its lease.
+/// Waits until `doctor` reports a text. The relay stores its state with the next renewal of its lease.
 async fn until_doctor_reports(scene: &Scene, text: &str) -> Ran {
     let begun = Instant::now();
     loop {

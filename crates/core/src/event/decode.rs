@@ -10,24 +10,17 @@
 //!
 //! A [`Decoder`] remembers tables and channels, so that their names are allocated once and compared by pointer downstream.
 
-use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::clock::Clock;
+use super::payload::{Keys, Payload};
 use super::{Event, Head, Record, Relation, RowKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
-use crate::operation::Operation;
-
-/// The newest payload version that this decoder supports.
-const VERSION: u32 = 1;
 
 /// The limit of remembered names, which payloads of other programs could exceed. At the limit, the memory is emptied.
 const MAX_REMEMBERED: usize = 1_024;
@@ -51,70 +44,6 @@ struct Remembered {
     /// The `types` field as it was in the payload.
     types: Option<Box<str>>,
     relation: Arc<Relation>,
-}
-
-#[derive(Deserialize)]
-struct Payload<'a> {
-    #[serde(default)]
-    v: Option<u32>,
-    operation: Operation,
-    #[serde(borrow)]
-    table: Cow<'a, str>,
-    #[serde(borrow)]
-    sent_at: Cow<'a, str>,
-    #[serde(borrow, default)]
-    schema: Option<Cow<'a, str>>,
-    #[serde(default)]
-    xid: Option<u64>,
-    #[serde(borrow, default)]
-    key: Option<&'a RawValue>,
-    #[serde(default)]
-    keys: Keys,
-    #[serde(borrow, default)]
-    types: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    columns: PerRow<&'a RawValue>,
-    #[serde(borrow, default)]
-    channel: Option<Cow<'a, str>>,
-    #[serde(default)]
-    outbox_id: Option<i64>,
-    #[serde(borrow, default)]
-    old_columns: PerRow<&'a RawValue>,
-    #[serde(default)]
-    changed: PerRow<Vec<String>>,
-}
-
-/// A field with an element for each row, or without any.
-type PerRow<T> = Option<Vec<Option<T>>>;
-
-impl Payload<'_> {
-    fn check_version(&self) -> Result<(), String> {
-        match self.v {
-            Some(version) if version > VERSION => {
-                Err(format!("version {version} is newer than {VERSION}"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Checks that there is an element for each row, or none at all.
-    fn check_rows(&self) -> Result<(), String> {
-        let fits = |length| match &self.keys {
-            Keys::Unknown => length <= 1,
-            Keys::One(_) => length == 1,
-            Keys::Many(keys) => length == keys.len(),
-        };
-        for (name, length) in [
-            ("columns", self.columns.as_ref().map(Vec::len)),
-            ("old_columns", self.old_columns.as_ref().map(Vec::len)),
-            ("changed", self.changed.as_ref().map(Vec::len)),
-        ] {
-            if !length.is_none_or(fits) {
-                return Err(format!("the numbers of keys and {name} differ"));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// How a payload has arrived.
@@ -155,15 +84,6 @@ where
             attachment: None,
         }
     }
-}
-
-/// The rows of a payload. One row, the common case, needs no allocation.
-#[derive(Default)]
-enum Keys {
-    #[default]
-    Unknown,
-    One(RowKey),
-    Many(Vec<RowKey>),
 }
 
 impl Decoder {
@@ -328,40 +248,6 @@ pub(crate) fn excerpt(payload: &str) -> String {
     match payload.len() {
         length if length > end => format!("{shown:?}… ({length} bytes)"),
         _ => format!("{shown:?}"),
-    }
-}
-
-impl<'de> Deserialize<'de> for Keys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeysVisitor;
-
-        impl<'de> Visitor<'de> for KeysVisitor {
-            type Value = Keys;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of row keys")
-            }
-
-            fn visit_unit<E>(self) -> Result<Keys, E> {
-                Ok(Keys::Unknown)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Keys, A::Error> {
-                let Some(first) = seq.next_element::<RowKey>()? else {
-                    return Ok(Keys::Unknown);
-                };
-                let Some(second) = seq.next_element::<RowKey>()? else {
-                    return Ok(Keys::One(first));
-                };
-                let mut keys = vec![first, second];
-                while let Some(key) = seq.next_element()? {
-                    keys.push(key);
-                }
-                Ok(Keys::Many(keys))
-            }
-        }
-
-        deserializer.deserialize_any(KeysVisitor)
     }
 }
 

@@ -11,6 +11,7 @@ mod key_json;
 mod key_text;
 mod key_types;
 mod mac;
+mod payload;
 mod typed;
 mod unchanged;
 

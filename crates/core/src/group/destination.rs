@@ -26,10 +26,10 @@ pub trait Destination: 'static {
     /// Returns the maximum number of messages in a batch.
     fn max_batch(&self) -> usize;
 
-    /// Reads the state of the destination. The answer must not be older than the request.
+    /// Reads the state of the destination. The response must not be older than the request.
     fn state(&self) -> LocalBoxFuture<'static, Result<State>>;
 
-    /// Reads the last message of a slice. The answer must not be older than the request.
+    /// Reads the last message of a slice. The response must not be older than the request.
     fn last(&self, slice: i32) -> LocalBoxFuture<'static, Result<Last>>;
 
     /// Reads the identities of the events that a slice has between two sequences, both included. Returns `None` if there are more
@@ -190,9 +190,9 @@ pub struct SliceState {
     pub sequence: u64,
     /// Every change that was committed before this time is stored. `None` if the time is unknown.
     pub complete_until: Option<Instant>,
-    /// Whether nothing is stored, because another group stores the slice.
+    /// Whether the relay stores nothing, because another group stores messages of the slice.
     pub is_contended: bool,
-    /// Identifies the time in which the database has lost no change that was visible.
+    /// Identifies a period between crashes of the database; see `History::period`.
     pub period: Arc<str>,
 }
 

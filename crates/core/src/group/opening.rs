@@ -10,9 +10,11 @@
 //! | is newer, but its cursor is earlier: a late batch of another relay | from the cursor in the database, skipping stored events |
 //! | is missing, and the database knows none, or one that has expired by age | from the cursor in the database |
 //! | is missing otherwise, older than the known one, or in another stream | from the cursor in the database, after a resync |
-//! | is of another group, or of one with another number of slices | from the cursor in the database, after a resync |
-//! | is of another group, and newer than what the database knows | not at all: two groups store under one prefix |
+//! | is of another group, and newer than the message that the database knows | not at all: two groups store under one prefix |
+//! | is of another group otherwise | from the cursor in the database, after a resync |
 //! | belongs to an earlier history of the outbox | from the cursor in the database, skipping stored events |
+//!
+//! A group with another number of slices counts as another group.
 //!
 //! **Histories.** After a crash, PostgreSQL may assign transaction ids again. The snapshot in the tip's cursor may list such an id
 //! as finished, although its first transaction never committed. So only the cursor in the database is reliable then. The messages
@@ -53,7 +55,7 @@ pub(super) struct Opened {
     pub(super) listed: Option<(u64, u64)>,
     /// The reason of a resync, if changes may be missing at the destination.
     pub(super) resync: Option<&'static str>,
-    /// Why the relay must not continue: another group stores messages too.
+    /// The error if another group stores messages of the slice too. The relay then does not continue the slice.
     pub(super) contended: Option<Error>,
     /// See [`History::period`].
     pub(super) period: Arc<str>,
@@ -161,9 +163,9 @@ fn stored_at(known: Option<&Known>, last: &Last) -> u64 {
 fn contended(place: &str, (group, _): &(Arc<str>, i32), other: &(Arc<str>, i32)) -> Error {
     let (other, slices) = other;
     let message = format!(
-        "{place}: group {other:?} with {slices} slices has stored messages after those of group {group:?}, and two groups cannot store \
-         under one prefix: let one of them store under another prefix or in another stream; if group {other:?} does not run any \
-         more, delete the messages under the prefix, and the relay announces a resync"
+        "{place}: group {other:?} with {slices} slices has stored messages after those of group {group:?}, and two groups cannot \
+         store under one prefix: give one of them another prefix or another stream; if group {other:?} no longer runs, delete \
+         the messages under the prefix, and the relay announces a resync"
     );
     Error::new(ErrorKind::Destination, message)
 }

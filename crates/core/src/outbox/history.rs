@@ -69,8 +69,10 @@ impl History {
         })
     }
 
-    /// Identifies the time in which no change was lost that was visible, as far as readers can tell: a crash begins another one. After
-    /// 100 orderly starts, another one begins as well.
+    /// Identifies the period since the server may last have lost visible changes. A crash, a promotion and the restore of a base
+    /// backup begin another period, and so does a restore or copy of the database's rows. A data directory that was copied while
+    /// the server was stopped, and restored later, continues the period of the copy. After 100 starts in one period, each further
+    /// start begins another one, because `runs` has the last 100.
     pub(crate) fn period(&self) -> String {
         let first = self.runs.first().map_or("", String::as_str);
         format!("{},{first}", self.identity)

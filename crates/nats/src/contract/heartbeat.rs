@@ -27,7 +27,7 @@ pub struct Heartbeat {
     kind: Kind,
     /// The version of the contract: 1.
     pub version: u32,
-    /// The relay's group. A prefix is for one group: heartbeats of another one mean that events may be missing.
+    /// The relay's group. Each prefix is for one group: if heartbeats of another group arrive, events may be missing.
     pub group: Box<str>,
     /// The slice.
     pub slice: u16,
@@ -35,8 +35,9 @@ pub struct Heartbeat {
     pub slices: u16,
     /// The epoch of the slice. Each claim of the slice by a relay raises it.
     pub epoch: i64,
-    /// Identifies the history of the database. A database that may have lost changes which were visible, by a crash or because it was
-    /// put back, has another value: a reader that keeps state reads the tables again.
+    /// Identifies the history of the database. It changes when visible changes may have been lost: after a crash, after a
+    /// promotion, and after a restore from a dump or a base backup. A reader that keeps state then reads the tables again. It does
+    /// not change if a data directory is restored that was copied while the server was stopped.
     pub history: Box<str>,
     /// Identifies the stream that `sequence` belongs to: when the stream was created, in nanoseconds since 1970. A stream that was
     /// deleted and created again has another value.
@@ -44,14 +45,14 @@ pub struct Heartbeat {
     /// The sequence of the last message that the relay knows to be stored in the slice; 0 if there is none.
     pub sequence: u64,
     /// The lag at the time of the heartbeat, in milliseconds: every change that was committed before that is stored, at `sequence`
-    /// or before it. The greatest number if the lag is unknown, because another group stores the slice.
+    /// or before it. `u64::MAX` if the lag is unknown, because another group stores messages of the slice.
     pub lag_ms: u64,
     /// The time between two heartbeats, in milliseconds.
     pub interval_ms: u64,
-    /// The relay that sends it. A relay that was started again has another value.
+    /// Identifies the relay that sends the heartbeat. A relay that was started again has another value.
     pub relay: Box<str>,
-    /// Milliseconds since the relay was started, by a clock that is never set: a reader compares it with its own clock, to find out
-    /// whether a heartbeat was delayed.
+    /// Milliseconds since the relay was started, by a monotonic clock. A reader compares this time with its own monotonic clock, to
+    /// detect that a heartbeat was delayed.
     pub sent_ms: u64,
 }
 

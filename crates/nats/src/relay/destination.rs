@@ -19,14 +19,14 @@ use super::metrics::Metrics;
 use super::options::RelayOptions;
 use super::session::Connector;
 
-/// The most messages of an atomic batch that a server accepts.
+/// The maximum number of messages that a server accepts in an atomic batch.
 const MAX_BATCH: usize = 1_000;
 /// The errors of a batch whose expected sequence is not the last one. The second code has a message without the actual sequence.
 const WRONG_LAST: [ErrorCode; 2] = [
     ErrorCode::STREAM_WRONG_LAST_SEQUENCE,
     ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT,
 ];
-/// The errors of a server that has no room. It has stored nothing then.
+/// The errors of a server that has no room. It has then stored no message of the batch.
 const NO_ROOM: [ErrorCode; 6] = [
     ErrorCode::STREAM_STORE_FAILED,
     ErrorCode::INSUFFICIENT_RESOURCES,
@@ -170,7 +170,7 @@ async fn store(connector: &Connector, metrics: &Metrics, batch: &Batch) -> Outco
     let Some(last) = built.messages.pop() else {
         return Outcome::Refused(errors::bad_nats("a batch without messages".to_owned()));
     };
-    // One round trip: the outcome of the whole batch is the answer to the last message.
+    // One round trip: the response to the last message is the outcome of the whole batch.
     let mut publish = session.context.batch_publish().ack_first(false).build();
     for message in built.messages {
         if let Err(cause) = publish.add_message(message).await {
@@ -190,7 +190,8 @@ async fn store(connector: &Connector, metrics: &Metrics, batch: &Batch) -> Outco
     }
 }
 
-/// Returns the outcome of a batch that was not acknowledged. In doubt it is unknown, and the relay reads what is stored.
+/// Returns the outcome of a batch that was not acknowledged. In doubt the outcome is unknown, and the relay reads from the stream
+/// whether the batch is stored.
 fn concluded(connector: &Connector, cause: BatchPublishError) -> Outcome {
     let name = &connector.options.stream;
     let code = std::error::Error::source(&cause)

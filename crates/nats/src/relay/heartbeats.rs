@@ -31,11 +31,12 @@ impl Slices {
     }
 }
 
-/// The lag of a relay: everything that was committed before this moment is stored.
+/// The lag of a relay, as the moment before which every committed change is stored.
 struct Lag(Instant);
 
 impl Lag {
-    /// Returns the greatest of the slices' lags. A relay that is not live may have lost its slices: its lag grows until it is live.
+    /// Returns the greatest lag of the slices. A relay that is not live may have lost its slices, so its lag grows until it is
+    /// live.
     fn at(
         &mut self,
         now: Instant,
@@ -51,7 +52,7 @@ impl Lag {
 }
 
 /// Sends a heartbeat of each slice at each interval. Never returns. Sends none for a slice whose lag is unknown, unless another
-/// group stores it.
+/// group stores messages of the slice.
 pub(super) async fn send(
     connector: Arc<Connector>,
     slices: Arc<Slices>,
@@ -75,7 +76,7 @@ pub(super) async fn send(
             let Ok(session) = connector.session().await else {
                 return;
             };
-            // The client would send the heartbeats when it has reconnected, and they would be too old.
+            // Otherwise the client would send the heartbeats after it has reconnected, when they are too old.
             if session.client.connection_state() != State::Connected {
                 return;
             }
@@ -109,7 +110,7 @@ fn heartbeat(
     every: Duration,
     sent: (&str, Duration),
 ) -> Option<Heartbeat> {
-    // Readers must know of both groups.
+    // Send it anyway, so that readers detect both groups.
     let lag = lag.or_else(|| state.is_contended.then_some(Duration::MAX));
     let (slice, slices) = state.slice;
     let numbers = (u16::try_from(slice).ok()?, u16::try_from(slices).ok()?);
@@ -124,7 +125,7 @@ fn heartbeat(
     ))
 }
 
-/// Returns a name that no other relay has.
+/// Returns a random name for the relay.
 fn name() -> String {
     format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
@@ -148,6 +149,6 @@ mod tests {
         assert_eq!(at(10, &[1, 3], true), 3);
         assert_eq!(at(20, &[], false), 13, "its slices are lost");
         assert_eq!(at(30, &[], false), 23);
-        assert_eq!(at(40, &[], true), 0, "others have its slices");
+        assert_eq!(at(40, &[], true), 0, "other relays own its slices");
     }
 }

@@ -153,9 +153,9 @@ impl Relay {
     /// ```
     ///
     /// # Errors
-    /// If an option is out of its range. If no table in outbox mode that the filter matches is watched. If the relay is not live
-    /// [in time](pgherald_actors::HeraldBuilder::live_within): the error has the cause, and the relay is stopped. If the herald was
-    /// shut down.
+    /// If an option is out of its range. If the herald watches no table in outbox mode that the filter matches. If the relay is not
+    /// live [in time](pgherald_actors::HeraldBuilder::live_within): the error has the cause, and the relay is stopped. If the
+    /// herald was shut down.
     pub async fn start(
         herald: &Herald,
         nats: NatsConfig,
@@ -167,7 +167,7 @@ impl Relay {
             options.group = group;
             let (handle, relay) = Self::new(database, nats, options)?;
             let health = handle.health();
-            // `start` waits for the handle, unless its future was dropped.
+            // This fails only if the future of `start` was dropped.
             let _ = sender.send(handle.clone());
             Ok((RelayActor::new(handle, relay), health))
         };
@@ -268,14 +268,14 @@ impl RelayHandle {
         }
     }
 
-    /// Returns a receiver of the relay's health, to be read or awaited. It is live while its lease is valid and the stream accepts
-    /// its batches.
+    /// Returns a receiver of the relay's health, to be read or awaited. The relay is live while its lease is valid, it has read the
+    /// stream, and the stream accepts its batches.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.consumer.health()
     }
 
-    /// Asks the server for the stream and its limits. Returns `None` if the stream does not exist and the relay would create it.
+    /// Reads the status of the stream from the server. Returns `None` if the stream does not exist and the relay would create it.
     ///
     /// # Errors
     /// As for [`Relay::verify`].

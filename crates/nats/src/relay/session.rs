@@ -1,5 +1,7 @@
-//! The connection of a relay to NATS. It is made when it is first needed. From then on, the client reconnects by itself, but it neither
-//! reads credentials again nor says why it fails. So after a while without a connection, another client takes its place.
+//! Opens the connection of a relay to NATS when it is first needed.
+//!
+//! The client of the library reconnects by itself. But it does not read credentials again, and does not report why it fails. So the
+//! relay replaces a client that has been without a connection for more than [`PATIENCE`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use crate::config::NatsConfig;
 
 /// The first version with atomic batches.
 const OLDEST: (u64, u64) = (2, 12);
-/// How long a client may be without a connection.
+/// How long a client may be without a connection before another one replaces it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The maximum size of the headers of an event and of its place in a batch, in bytes.
 const HEADERS: usize = 1_024;
@@ -38,7 +40,7 @@ pub(super) struct Session {
     pub(super) context: Context,
     /// The maximum size of a message in the stream, in bytes, if it has such a limit.
     max_message: Option<usize>,
-    /// Since when it was seen without a connection.
+    /// When the client was first found without a connection. `None` while it has one.
     lost: Option<Instant>,
 }
 
@@ -71,7 +73,7 @@ impl Connector {
         }
     }
 
-    /// Returns the session. Connects if there is none, or if it is lost, and verifies the server.
+    /// Returns the session. If there is none, or it is lost, connects and verifies the server.
     pub(super) async fn session(&self) -> Result<Session> {
         let mut current = self.session.lock().await;
         if let Some(session) = &mut *current
@@ -93,7 +95,7 @@ impl Connector {
         Ok(session)
     }
 
-    /// Opens the stream, and verifies it again.
+    /// Reads the stream from the server, and verifies it.
     pub(super) async fn open(&self) -> Result<Opened> {
         let session = self.session().await?;
         let (stream, info) = stream::open(&session.context, &self.options).await?;
@@ -115,7 +117,7 @@ impl Connector {
 }
 
 impl Session {
-    /// Whether the client has been without a connection for too long.
+    /// Whether the client has been without a connection for more than [`PATIENCE`].
     fn is_lost(&mut self) -> bool {
         if self.client.connection_state() == State::Connected {
             self.lost = None;

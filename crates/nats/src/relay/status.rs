@@ -51,7 +51,8 @@ impl StreamStatus {
         }
     }
 
-    /// Returns the share of the stream's limits that is in use, from 0 to 1: the greater one of messages and bytes. 0 without limits.
+    /// Returns the share of the stream's limits that is in use, from 0 to 1: the greater share of messages and bytes. Returns 0 if
+    /// there are no limits.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a share needs no precision")]
     pub fn usage(&self) -> f64 {
@@ -62,7 +63,7 @@ impl StreamStatus {
         share(self.messages, self.max_messages).max(share(self.bytes, self.max_bytes))
     }
 
-    /// Describes the stream if it is nearly full and refuses new messages then: at least 0.8 of its limits are in use.
+    /// Returns a warning if at least 0.8 of the stream's limits are in use, and a full stream refuses new messages.
     #[must_use]
     pub fn nearly_full(&self) -> Option<String> {
         nearly_full(&self.destination, self.usage_until_refusal())

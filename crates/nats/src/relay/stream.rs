@@ -88,7 +88,7 @@ async fn create(
         CreateStreamErrorKind::JetStreamUnavailable => (ErrorKind::Config, without_jetstream()),
         CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::Response => (
             ErrorKind::Disconnected,
-            format!("cannot create stream {name:?}: the server does not answer"),
+            format!("cannot create stream {name:?}: the server does not respond"),
         ),
         _ => (ErrorKind::Config, format!("cannot create stream {name:?}")),
     };
@@ -155,8 +155,8 @@ fn verify(config: &Config, options: &RelayOptions) -> Result<()> {
     }
     if config.max_messages_per_subject > 0 {
         problems.push(format!(
-            "it keeps {} messages of each subject (max_msgs_per_subject) and deletes earlier ones, also those that no reader has seen: \
-             it must be -1 (`nats stream edit --max-msgs-per-subject=-1`), and max_age, max_bytes or max_msgs limit the stream",
+            "it keeps {} messages of each subject (max_msgs_per_subject) and deletes earlier ones, even if nobody has read them: \
+             set it to -1 (`nats stream edit --max-msgs-per-subject=-1`), and limit the stream by max_age, max_bytes or max_msgs",
             config.max_messages_per_subject
         ));
     }

@@ -111,9 +111,9 @@ impl NatsSourceBuilder {
     /// interval of heartbeats, which is 1 s by default, and to more on busy machines. Otherwise the source is live only now and
     /// then.
     ///
-    /// The age of a heartbeat includes its delay, compared with the fastest heartbeat of the last minutes. A delay that all of them
-    /// have adds to `max_lag`. If the oldest messages of the stream are removed before the source has read them, it emits a resync
-    /// within about 10 s. It does not detect that other messages were removed.
+    /// The age of a heartbeat includes its delay on the way, compared with the fastest heartbeat of its relay in the last one to
+    /// two minutes. A delay that all heartbeats have adds to `max_lag`. If the oldest messages of the stream are removed before the
+    /// source has read them, it emits a resync within about 10 s. It does not detect that other messages were removed.
     pub fn max_lag(mut self, limit: Duration) -> Self {
         self.max_lag = limit;
         self

@@ -1,8 +1,9 @@
-//! How long heartbeats were under way.
+//! Measures the delay of heartbeats on their way.
 //!
-//! A heartbeat says how long its relay had been running when it was sent. The clocks of relay and source run equally fast, so the
-//! difference of both shows the delay of a heartbeat, compared with the fastest one of the last minutes. It shows a relay that was
-//! suspended while it sent, and a connection that stood still. It does not show a delay that all of them have.
+//! A heartbeat contains the time for which its relay had been running when it was sent. The clocks of relay and source run at
+//! nearly the same speed. So the arrival time minus this time shows the delay of a heartbeat, compared with the fastest heartbeat
+//! of the last one to two minutes. It shows that a relay was suspended while it sent, or that a connection was stalled. It does not
+//! show a delay that all heartbeats have.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,25 +12,28 @@ use tokio::time::Instant;
 
 use crate::contract::Heartbeat;
 
-/// For how long the fastest heartbeat counts, once or twice. Clocks that differ by 0.01 % go apart by 12 ms in that time.
+/// The fastest heartbeat counts for one to two windows. Clocks whose speeds differ by 0.01 % diverge by 12 ms in two windows.
 const WINDOW: Duration = Duration::from_secs(60);
-/// The most relays that are remembered.
+/// The number of relays from which on those that have sent nothing for two windows are removed.
 const RELAYS: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Clocks(HashMap<Box<str>, Clock>);
 
-/// When a relay began, as its fastest heartbeat has shown.
+/// The start time of a relay, as derived from its fastest heartbeat.
 #[derive(Debug)]
 struct Clock {
+    /// When the present window began.
     window: Instant,
+    /// The earliest start time that a heartbeat of this window has shown.
     began: Instant,
-    /// In the window before.
+    /// The same for the previous window.
     before: Instant,
 }
 
 impl Clocks {
-    /// Returns when a heartbeat that was found at `now`, and has arrived at `arrived` or later, would have arrived without delay.
+    /// Returns when a heartbeat would have arrived with the delay of the fastest one, but `arrived` at the latest. The heartbeat
+    /// was found in the queue at `now`, and arrived there at `arrived` or later.
     pub(super) fn arrival(
         &mut self,
         heartbeat: &Heartbeat,
@@ -37,7 +41,7 @@ impl Clocks {
         now: Instant,
     ) -> Instant {
         let sent = heartbeat.sent();
-        // A moment that the clock cannot express is too long ago to matter.
+        // If the clock of this process cannot express the start time, the delay is not measured.
         let Some(began) = now.checked_sub(sent) else {
             return arrived;
         };
@@ -74,7 +78,7 @@ mod tests {
     use crate::contract::Heartbeat;
 
     #[test]
-    fn delays_are_those_beyond_the_fastest_heartbeat() {
+    fn delays_are_measured_against_the_fastest_heartbeat() {
         let (start, mut clocks) = (Instant::now(), Clocks::default());
         let at = |ms| start + Duration::from_millis(ms);
         let mut arrival = |relay, sent, arrived| {
@@ -83,9 +87,9 @@ mod tests {
             let heartbeat = Heartbeat::new(("g", "1"), (0, 1), 1, ("A", 0), lag, lag, sent);
             clocks.arrival(&heartbeat, at(arrived), at(arrived))
         };
-        // The relay began 100 ms before, and this heartbeat took some time, which is not known yet.
+        // The delay of the first heartbeat is unknown.
         assert_eq!(arrival("a", 100, 30), at(30));
-        assert_eq!(arrival("a", 200, 110), at(110), "it took 20 ms less");
+        assert_eq!(arrival("a", 200, 110), at(110), "20 ms faster");
         assert_eq!(arrival("a", 300, 210), at(210));
         assert_eq!(arrival("a", 400, 1_110), at(310), "800 ms late");
         assert_eq!(arrival("b", 400, 1_110), at(1_110), "another relay");

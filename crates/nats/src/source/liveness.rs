@@ -10,7 +10,7 @@
 //! So a delivery is known to be later than a heartbeat only if the queue of deliveries was found empty in between.
 //!
 //! Ages are measured by the clock of this process only. A heartbeat that was in the queue of the source counts as if it had arrived
-//! when the queue was last found empty before it. `clocks` measures delays on the way.
+//! when the queue was last found empty before it. `clocks` measures its delay before that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::contract::Heartbeat;
 
 /// The maximum number of waiting heartbeats of a slice. With more, the source is far behind, and drops the newest.
 const WAITING: usize = 64;
-/// Histories of the database that are remembered.
+/// The maximum number of histories of the database that a session remembers.
 const HISTORIES: usize = 16;
 
 #[derive(Debug)]
@@ -32,9 +32,9 @@ pub(super) struct Liveness {
     /// How often the queue of deliveries was found empty.
     drained: u64,
     slices: Vec<Slice>,
-    /// The group that the slices are of.
+    /// The name of the group. Empty before the first heartbeat.
     group: Box<str>,
-    /// The histories of the database that heartbeats have named, the latest last.
+    /// The histories of the database that heartbeats have named, the newest last.
     histories: VecDeque<Box<str>>,
     /// When a heartbeat of this group last arrived.
     heard: Option<Instant>,
@@ -95,9 +95,9 @@ pub(super) enum Verdict {
 /// Why a source is late.
 #[derive(Debug, PartialEq)]
 pub(super) enum Late {
-    /// No heartbeat has arrived at all.
+    /// No heartbeat has arrived yet.
     Unheard,
-    /// Relays of these two groups send heartbeats.
+    /// The relays of these two groups send heartbeats.
     Groups(Group, Group),
     /// The number of late slices, the first of them, the number of all slices, and whether a late one waits for messages.
     Slices {
@@ -175,8 +175,8 @@ impl Liveness {
         has_changed
     }
 
-    /// Whether a heartbeat names a history of the database that none before has named, except the first. A relay that was suspended may
-    /// still name an earlier one.
+    /// Returns whether a heartbeat names a new history of the database. The first history of a session is not new, nor is one that
+    /// an earlier heartbeat has named: a relay that was suspended may still name an earlier history.
     pub(super) fn is_of_another_history(&mut self, heartbeat: &Heartbeat) -> bool {
         if self.histories.contains(&heartbeat.history) {
             return false;

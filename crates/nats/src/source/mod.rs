@@ -20,7 +20,7 @@
 //! - `inspection` inspects the stream at intervals, and finds messages that were removed before they were read.
 //! - `stream` refuses streams that do not store everything that the relays send.
 //! - `liveness` decides whether the relays keep up. It is pure: it has neither I/O nor a clock.
-//! - `clocks` finds out how long heartbeats were under way. It is pure too.
+//! - `clocks` measures the delay of heartbeats on their way. It is pure too.
 //! - `continuity` decides which signals keep the contract of [`Signal`]. It is pure too.
 //! - The `Inbox` of core decodes events and batches them.
 //!
@@ -36,7 +36,7 @@
 //!   when heartbeats begin to name another stream, because the stream was deleted and created again.
 //! - Heartbeats of two groups, or of two numbers of slices, are from two groups that use one prefix. The source is not live until
 //!   one of the groups has sent none for `max_lag`.
-//! - When heartbeats begin to name another history of the database, a `Resync` follows: changes that were visible may be lost.
+//! - When heartbeats begin to name another history of the database, a `Resync` follows: visible changes may have been lost.
 //! - An event that fails to decode becomes a `Resync` in its place, as does any other message that cannot be read.
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
@@ -216,13 +216,13 @@ impl NatsSource {
             tracing::warn!(
                 group = &*heartbeat.group,
                 slices = heartbeat.slices,
-                "the relays are of another group, or of one with another number of slices"
+                "heartbeats now arrive from another group, or from a group with another number of slices"
             );
             self.resync(Resync::new(ResyncReason::Reconnected));
         }
-        // Subscribers may have read changes that no relay has stored, and that are lost.
+        // Subscribers may have read changes that were lost before a relay stored them.
         if self.liveness.is_of_another_history(heartbeat) {
-            tracing::warn!("the database has crashed, or was promoted or restored");
+            tracing::warn!("the database may have lost changes in a crash, promotion or restore");
             self.resync(Resync::new(ResyncReason::Restored));
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn other_subjects(settings: &Settings, subjects: &[String]) -> Error 
     nats(ErrorKind::Protocol, message, None)
 }
 
-/// The stream is a mirror of a part of its origin.
+/// The stream is a mirror that filters its origin, or renames subjects.
 pub(super) fn partial_mirror(settings: &Settings, origin: &str) -> Error {
     let message = format!(
         "the stream {} is a mirror of {origin} that leaves out or renames subjects, so announcements of lost changes may be missing: \
@@ -44,11 +44,11 @@ pub(super) fn partial_mirror(settings: &Settings, origin: &str) -> Error {
     nats(ErrorKind::Protocol, message, None)
 }
 
-/// The stream replaces messages by later ones of their subject.
+/// The stream deletes a message when later messages of its subject arrive.
 pub(super) fn replaces_messages(settings: &Settings, limit: i64) -> Error {
     let message = format!(
-        "the stream {} keeps {limit} messages of a subject, so an event may be deleted before it is read, without a trace: remove \
-         the limit (`nats stream edit {} --max-msgs-per-subject=-1`)",
+        "the stream {} keeps {limit} messages of each subject, so the server may delete an event before it is read, and the source \
+         would not detect that: remove the limit (`nats stream edit {} --max-msgs-per-subject=-1`)",
         settings.stream, settings.stream
     );
     nats(ErrorKind::Protocol, message, None)
@@ -85,19 +85,19 @@ pub(super) fn gap(settings: &Settings, lost: u64) -> Error {
     ))
 }
 
-/// The consumer has gone back in the stream.
+/// The position of the consumer has decreased.
 pub(super) fn went_back(settings: &Settings, sequence: u64, before: u64) -> Error {
     disconnected(format!(
-        "the consumer of the stream {} has gone back from message {before} to {sequence}: the server has lost the stream",
+        "the position of the consumer in the stream {} has decreased from {before} to {sequence}: the server has lost the stream",
         settings.stream
     ))
 }
 
-/// The origin of a mirror was deleted and created again.
+/// The stream is a mirror whose origin was deleted and created again.
 pub(super) fn stale_mirror(settings: &Settings) -> Error {
     let message = format!(
-        "the stream {} is a mirror with messages of a stream that was deleted and created again, and does not receive those of the new \
-         stream: delete the mirror, and create it again",
+        "the stream {} is a mirror, and its origin was deleted and created again: the mirror does not receive the new messages; \
+         delete the mirror, and create it again",
         settings.stream
     );
     nats(ErrorKind::Protocol, message, None)

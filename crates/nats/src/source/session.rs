@@ -39,7 +39,7 @@ pub(super) struct Arrivals {
     pub(super) position: Option<u64>,
     /// Whether messages were removed from the stream before they were read.
     pub(super) has_lost_messages: bool,
-    /// With the earliest time at which they may have arrived.
+    /// Each with the earliest time at which it may have arrived.
     pub(super) heartbeats: Vec<(Heartbeat, Instant)>,
 }
 
@@ -66,10 +66,10 @@ pub(super) struct Session {
     position: u64,
     /// Whether the queue of deliveries was found empty since the last arrivals.
     is_drained: bool,
-    /// Identifies the stream that the heartbeats are about.
+    /// Identifies the stream that the heartbeats name.
     incarnation: Option<Box<str>>,
     mirrored: Mirrored,
-    /// When the queue of heartbeats was last found empty. Those in it have arrived later.
+    /// When the queue of heartbeats was last found empty. The heartbeats in it have arrived later.
     emptied: Instant,
     /// When the consumer was last heard.
     heard: Instant,
@@ -246,8 +246,8 @@ impl Session {
         Ok(())
     }
 
-    /// Fails if the consumer has gone back in the stream. A server that has lost a stream in memory makes stream and consumer again.
-    /// Such a consumer delivers only what is stored from then on.
+    /// Records the position of the consumer. Fails if it is before the earlier one. That happens if a server has lost a stream in
+    /// memory, and has created the stream and the consumer again: the new consumer delivers only messages that are stored later.
     fn received_up_to(&mut self, sequence: u64, arrivals: &mut Arrivals) -> Result<()> {
         if sequence < self.position {
             return Err(refusal::went_back(&self.settings, sequence, self.position));
@@ -290,14 +290,14 @@ impl Session {
         }
     }
 
-    /// Whether a heartbeat names the same stream as the earlier ones. It need not be the stream that the source reads: a mirror has
-    /// another incarnation than its origin.
+    /// Whether a heartbeat names the same stream as the earlier ones. The source may read another stream: a mirror has another
+    /// incarnation than its origin.
     fn is_of_this_stream(&mut self, heartbeat: &Heartbeat) -> bool {
         let first = || heartbeat.incarnation.clone();
         *self.incarnation.get_or_insert_with(first) == heartbeat.incarnation
     }
 
-    /// Answers flow control requests. The server sends no further messages before that.
+    /// Responds to flow control requests. A server that waits for a response sends no further messages.
     fn poll_confirmations(&mut self, cx: &mut Context<'_>) {
         loop {
             if let Some(confirming) = &mut self.confirming {
@@ -354,8 +354,8 @@ async fn connect(settings: &Settings) -> Result<(Client, watch::Receiver<Connect
         .connect_with(|options| {
             options
                 .event_callback(on_event)
-                // The source opens another session instead.
-                .max_reconnects(1)
+                // One attempt at each server. The source opens another session then.
+                .max_reconnects(settings.config.servers())
         })
         .await?;
     Ok((client, connection))

@@ -9,9 +9,10 @@ use super::builder::Settings;
 use super::refusal;
 use crate::relay::covers;
 
-/// Fails unless the stream stores everything that the relays send, under the sequences that their heartbeats name.
+/// Fails unless the stream stores everything that the relays send, with the sequences that their heartbeats name.
 ///
-/// A mirror stores the messages of its origin, with the same sequences. A stream that collects from others has sequences of its own.
+/// A mirror stores the messages of its origin with the same sequences. A stream that collects other streams (`sources`) assigns
+/// sequences of its own.
 pub(super) fn check(settings: &Settings, config: &Config) -> Result<()> {
     match &config.mirror {
         Some(mirror) if !is_whole(settings, mirror) => {
@@ -47,14 +48,14 @@ fn is_whole(settings: &Settings, mirror: &Source) -> bool {
     has_all && mirror.subject_transforms.is_empty()
 }
 
-/// How much the clocks of servers may differ.
+/// The maximum difference between the clocks of two servers.
 const CLOCKS: Duration = Duration::from_secs(2);
 
-/// When the oldest message was stored that a mirror has received, in nanoseconds since 1970. `None` if there is none, or if the stream
-/// is no mirror.
+/// The time at which the oldest message of a mirror was stored, in nanoseconds since 1970. `None` if the mirror has received no
+/// message, or if the stream is not a mirror.
 ///
-/// A mirror continues after its last sequence. If its origin was deleted and created again, it passes over the new messages until their
-/// sequences are beyond its own.
+/// A mirror continues after its last sequence. If its origin was deleted and created again, the mirror skips the new messages until
+/// their sequences exceed its last one.
 pub(super) struct Mirrored(Option<i128>);
 
 impl Mirrored {
@@ -68,7 +69,8 @@ impl Mirrored {
         Self(has_some.then(|| oldest.unix_timestamp_nanos()))
     }
 
-    /// Whether the mirror has messages of a stream before this one. The incarnation of a stream is when it was created.
+    /// Whether the mirror has messages that are older than the stream with this incarnation, which is the stream's time of
+    /// creation.
     pub(super) fn is_of_earlier_origin(&self, incarnation: &str) -> bool {
         match (self.0, incarnation.parse::<i128>()) {
             (Some(oldest), Ok(created)) => oldest + nanoseconds(CLOCKS) < created,

@@ -135,7 +135,7 @@ async fn stream_that_keeps_only_some_messages_of_a_subject_is_refused() {
     accepted(nats(&server.url()), options()).await;
 }
 
-/// A server that announces an old version. The libraries have none to test with.
+/// Starts a server that announces an old version, and returns its URL. It only responds to pings.
 async fn old_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -155,7 +155,7 @@ async fn old_server() -> String {
 }
 
 #[tokio::test]
-async fn server_without_atomic_batches_is_refused_by_name() {
+async fn server_of_an_old_version_is_refused() {
     let error = refusal(nats(&old_server().await), options()).await;
     assert!(error.is_config(), "{error:?}");
     for part in ["2.11.9", "use 2.12 or newer"] {

@@ -1,4 +1,4 @@
-//! Slices that two groups store, and sources that read them.
+//! Two groups under one prefix, slices that cannot be stored, and sources that read them.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use crate::support::{LIMIT, STREAM, Scene, events, local, options, resyncs};
 
 const LAG: Duration = Duration::from_secs(2);
 
-/// Whether a source is live that reads the stream from now on.
+/// Reads the stream with a source from now on. Returns whether the source is live.
 fn follow(scene: &Scene) -> Rc<Cell<bool>> {
     let source = NatsSource::builder(scene.nats(), STREAM).max_lag(LAG);
     let mut source = source.build().unwrap();
@@ -40,7 +40,7 @@ async fn until(what: &str, is: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn source_is_not_live_while_a_second_group_keeps_the_events_of_the_first_one_out() {
+async fn source_is_not_live_while_a_second_group_blocks_the_first_one() {
     local(async {
         let scene = Scene::new().await;
         let first = scene.relay(options("first"));
@@ -48,7 +48,7 @@ async fn source_is_not_live_while_a_second_group_keeps_the_events_of_the_first_o
         scene.until_relayed().await;
         let is_live = follow(&scene);
         until("live", || is_live.get()).await;
-        // It stores other tables, in the same slices.
+        // The second group stores other tables in the same slices.
         let others = Filter::new().table("public", "others");
         let _second = scene.relay(options("second").filter(others));
         scene
@@ -71,7 +71,7 @@ async fn source_is_not_live_while_a_second_group_keeps_the_events_of_the_first_o
 }
 
 #[tokio::test]
-async fn slice_that_cannot_be_stored_is_named_while_others_are() {
+async fn error_of_one_slice_is_reported_while_other_slices_are_stored() {
     local(async {
         let scene = Scene::new().await;
         let relay = scene.relay(options("fleet"));
@@ -80,7 +80,7 @@ async fn slice_that_cannot_be_stored_is_named_while_others_are() {
         let others = stored.iter().filter(|one| one.slice != 0).count() as u64;
         // Another group stores in one slice.
         let tip = stored.iter().rfind(|one| one.slice == 0).unwrap();
-        // The relay would take the slice over if the database did not know that it has stored something.
+        // If the database knew no message of the slice, the relay would announce a resync, and continue.
         let known =
             "SELECT split_part(stored, ' ', 2) FROM pgherald.consumer_cursor WHERE slice = 0";
         let started = tokio::time::Instant::now();
@@ -122,7 +122,7 @@ async fn slice_that_cannot_be_stored_is_named_while_others_are() {
 }
 
 #[tokio::test]
-async fn relay_that_may_not_store_is_not_live_between_its_attempts() {
+async fn relay_without_permission_to_store_is_not_live_between_attempts() {
     local(async {
         let users = r#"
             authorization { users = [
@@ -156,9 +156,9 @@ async fn relay_that_may_not_store_is_not_live_between_its_attempts() {
     .await;
 }
 
-/// The client library retries for ever, with what it has read when it connected first.
+/// The client library retries for ever, with the credentials of its first connection.
 #[tokio::test]
-async fn relay_whose_credentials_are_refused_later_names_it() {
+async fn relay_reports_credentials_that_are_refused_when_it_reconnects() {
     local(async {
         let users = r#"
             authorization { users = [ { user: relay, password: before }, { user: admin, password: p } ] }

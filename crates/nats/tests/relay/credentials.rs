@@ -1,4 +1,4 @@
-//! Servers that require a credentials file, or a client certificate.
+//! Servers that require the credentials of a credentials file, or a client certificate.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -4,7 +4,7 @@
 //! proxies, share the slices. The stream's duplicate window is 100 ms, so message ids would deduplicate nothing. In the end, the
 //! stream is compared with the outbox, message by message.
 //!
-//! The test is small by default. `PGHERALD_EVENTS=100000 PGHERALD_KEYS=1000 PGHERALD_FAULTS=60` is its full size.
+//! The test is small by default. `PGHERALD_EVENTS=100000 PGHERALD_KEYS=1000 PGHERALD_FAULTS=64` is its full size.
 //! `PGHERALD_SEED` repeats a run.
 
 use std::cell::Cell;

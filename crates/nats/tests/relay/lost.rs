@@ -164,8 +164,12 @@ async fn two_groups_under_one_prefix_are_an_error() {
                 events(stored).len() == 300
             })
             .await;
-        assert_eq!(resyncs(&stored, "other_group").len(), 4, "no contest");
-        // The way out that the error names.
+        assert_eq!(
+            resyncs(&stored, "other_group").len(),
+            4,
+            "the groups do not take turns"
+        );
+        // As the error advises.
         second.drained().await;
         scene.stream().await.purge().await.unwrap();
         first
@@ -215,9 +219,9 @@ async fn stream_that_was_restored_to_an_earlier_state_is_announced() {
     .await;
 }
 
-/// The greatest sequence of the stream shows nothing then.
+/// The greatest sequence of the stream does not show such a loss.
 #[tokio::test]
-async fn idle_slice_notices_that_the_stream_was_put_back_although_it_has_grown_since() {
+async fn idle_slice_notices_that_the_stream_was_restored_although_it_has_grown_since() {
     local(async {
         let scene = Scene::new().await;
         let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
@@ -241,7 +245,7 @@ async fn idle_slice_notices_that_the_stream_was_put_back_although_it_has_grown_s
         scene.nats.start_again().await.unwrap();
         let context = scene.jetstream().await;
         for _ in 0..20 {
-            // As of other relays, with slices of their own.
+            // Like a message of another relay, in a slice of its own.
             let payload = r#"{"type":"resync","reasons":["trimmed"],"lost":0,"scope":{}}"#;
             let control = Prefix::default().control(9);
             let sent = context.publish(control, payload.into()).await.unwrap();
@@ -265,7 +269,7 @@ async fn idle_slices_notice_that_the_stream_was_purged() {
         scene.stream().await.purge().await.unwrap();
         let stored = scene.until("the resyncs", |stored| stored.len() == 4).await;
         assert_eq!(all_slices(&stored), [0, 1, 2, 3]);
-        // Once.
+        // The loss is announced only once.
         relay
             .until("live", |handle| handle.health().borrow().is_live())
             .await;
@@ -275,9 +279,10 @@ async fn idle_slices_notice_that_the_stream_was_purged() {
     .await;
 }
 
-/// Full streams delete their oldest messages, and with them the last messages of slices that are idle. That is no loss of the relay.
+/// A full stream deletes its oldest messages, among them the last messages of idle slices. While a slice is idle, the relay
+/// announces no resync for that.
 #[tokio::test]
-async fn idle_slices_of_a_full_stream_do_not_resync_again_and_again() {
+async fn idle_slices_of_a_full_stream_announce_no_resync() {
     local(async {
         let scene = Scene::new().await;
         let create = StreamOptions::new().max_messages(200);

@@ -1,7 +1,7 @@
 //! The relay, with PostgreSQL and NATS servers of the test kit.
 //!
-//! `exactly_once` compares the stream with the outbox after faults of all parties. Its relays run in processes of their own, which
-//! `process` starts: this program again, to run `program`. The other tests run relays in the test's process.
+//! `exactly_once` compares the stream with the outbox after faults of relays, PostgreSQL and NATS. Its relays run in processes of
+//! their own: `process` starts this program again, to run `program`. The other tests run relays in the test's process.
 
 #![allow(
     clippy::unwrap_used,

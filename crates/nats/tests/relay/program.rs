@@ -7,10 +7,10 @@ use pgherald_nats::{Relay, RelayOptions};
 use crate::process::{self, Process};
 use crate::support::{STREAM, nats};
 
-/// How long a relay waits for the answer to a request.
+/// How long a relay waits for the response to a request.
 pub(crate) const REQUEST: Duration = Duration::from_millis(800);
 
-/// Starts a relay of a group with a lease.
+/// Starts a relay of the group `fleet` with this lease.
 pub(crate) fn start(database: &str, servers: &str, lease: Duration) -> Process {
     let arguments = format!("{database} {servers} {}", lease.as_millis());
     Process::start("program::relay", &arguments)

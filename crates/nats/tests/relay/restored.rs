@@ -107,9 +107,9 @@ async fn events_of_an_earlier_history_are_listed_until_they_were_read_again() {
     .await;
 }
 
-/// An event that is stored already stands behind the last one of a batch. The relay is killed before it has written the cursor.
+/// An event that is stored already follows the last event of a batch. The relay is killed before it has written the cursor.
 #[tokio::test]
-async fn events_that_are_skipped_behind_a_batch_are_not_stored_again() {
+async fn events_that_are_skipped_after_a_batch_are_not_stored_again() {
     local(async {
         let server = Postgres::builder().start().await.unwrap();
         let mut scene = scene_of(&server).await;
@@ -121,7 +121,7 @@ async fn events_that_are_skipped_behind_a_batch_are_not_stored_again() {
         let first = scene.relay_at(config.request_timeout(LIMIT), options());
         scene.write(1..=1).await;
         scene.until_relayed().await;
-        // Its event has an earlier id than the next one, and is committed later.
+        // The event of this transaction has a smaller id than the next event, and is committed later.
         let early = connect(&scene.url).await;
         let insert = "BEGIN; INSERT INTO jobs VALUES (2, 1)";
         early.batch_execute(insert).await.unwrap();
@@ -150,7 +150,7 @@ async fn events_that_are_skipped_behind_a_batch_are_not_stored_again() {
         let second = scene.relay(options());
         scene.until_relayed().await;
         drop(second);
-        // As if it had ended before it has written this.
+        // As if the relay had ended before it wrote the cursor.
         scene
             .run(&format!(
                 "UPDATE pgherald.consumer_slice SET node = NULL, epoch = epoch + 1;
@@ -237,9 +237,9 @@ fn resync_before(stored: &[Stored], sequence: u64) -> bool {
         .is_some_and(|one| one.resync() == Some("restored"))
 }
 
-/// A cache may have loaded a change that was visible, and that the crash has lost before a relay has stored it.
+/// A cache may have loaded a change that the crash loses before a relay has stored it.
 #[tokio::test]
-async fn crash_of_the_database_is_a_resync_of_sources_that_stay_live() {
+async fn source_that_stays_live_emits_a_resync_after_a_crash_of_the_database() {
     local(async {
         let server = Postgres::builder().start().await.unwrap();
         let mut scene = scene_of(&server).await;
@@ -283,7 +283,7 @@ async fn crash_of_the_database_is_a_resync_of_sources_that_stay_live() {
             }
         };
         let reading = async {
-            // Events of before the crash come first, if there are any.
+            // Events from before the crash may arrive first.
             for _ in 0..20 {
                 match source.next().await {
                     Signal::Resync(resync) => return resync.to_string(),

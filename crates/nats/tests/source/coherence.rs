@@ -38,7 +38,7 @@ async fn a_cache_that_loses_its_connection_to_nats_is_coherent() {
     assert_coherent_despite("refuse_client").await;
 }
 
-/// The events are lost together with the consumer that would have shown the loss.
+/// The events are lost together with the consumer whose deliveries would have shown the loss.
 #[actix::test]
 async fn a_cache_whose_stream_is_created_again_is_coherent() {
     assert_coherent_despite("recreate_stream").await;

@@ -53,7 +53,7 @@ impl FakeRelay {
 
     /// A relay of a stream at these servers.
     pub(crate) async fn at(urls: Vec<String>) -> Self {
-        // Unlike the library, it uses the credentials in the URLs.
+        // Unlike the client library, `NatsConfig` uses the credentials in the URLs.
         let config = NatsConfig::new(&urls.join(",")).unwrap();
         let client = config.connect().await.unwrap();
         Self {

@@ -37,7 +37,7 @@ async fn heartbeats_do_not_count_after_the_consumer_has_ended_with_its_stream() 
     relay.recreate_stream().await;
     relay.insert(1).await;
     let error = down_with(&mut source, &relay).await;
-    // Before it notices that the consumer is silent.
+    // The source is not live before it detects that the consumer is silent.
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.to_string().contains("has not received"), "{error}");
     let words = live(&mut source, &relay).await;
@@ -81,7 +81,7 @@ async fn relays_of_two_groups_with_one_prefix_are_an_error_until_one_of_them_end
 }
 
 #[tokio::test]
-async fn heartbeats_that_were_delayed_on_their_way_are_as_old_as_they_are() {
+async fn age_of_a_heartbeat_includes_its_delay_on_the_way() {
     let server = NatsServer::start().await.unwrap();
     let relay = FakeRelay::new(&server).await;
     let max_lag = Duration::from_secs(6);
@@ -115,14 +115,13 @@ async fn heartbeats_that_were_delayed_on_their_way_are_as_old_as_they_are() {
 }
 
 #[tokio::test]
-async fn heartbeats_that_have_waited_in_the_queue_are_as_old_as_they_are() {
+async fn age_of_a_heartbeat_includes_its_time_in_the_queue() {
     let server = NatsServer::start().await.unwrap();
     let relay = FakeRelay::new(&server).await;
     let max_lag = Duration::from_millis(500);
     let mut source = source(&server.url()).max_lag(max_lag).build().unwrap();
     live(&mut source, &relay).await;
-    // The source is not polled, and its relay ends. This span is the fault: the program polls its source too late. If the machine
-    // is busy, the span is longer, and the heartbeat even older.
+    // The relay ends, and the program polls its source too late. If the machine is busy, the heartbeat is even older.
     relay.beat().await;
     tokio::time::sleep(max_lag * 2).await;
     assert_eq!(word(&mut source).await, "Timeout");

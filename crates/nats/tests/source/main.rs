@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `fake` is a relay that stores and sends what a test scripts. The other tests use a relay in a process of its own: `process`
-//! starts this program again, to run `program`. Modules of `tests/remote` test this source like that of a distributor.
+//! starts this program again, to run `program`. Some modules are those of `tests/remote`, which tests another source.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! For how long a cache answers after its source has stopped.
+//! Checks how soon a cache stops answering after a fault of its source.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::faults::MAX_LAG;
 use crate::herald::{Scene, is_live};
 use crate::support::{DEADLINE, soon};
 
-/// Has the cache know the row 1.
+/// Fills the cache with row 1.
 async fn fill(bodies: &CacheHandle<i64, String>) {
     let load = async || Ok::<_, Error>("old".to_owned());
     soon(async {
@@ -19,7 +19,7 @@ async fn fill(bodies: &CacheHandle<i64, String>) {
     .await;
 }
 
-/// Waits until the cache does not answer from memory, which must not last longer than `MAX_LAG`.
+/// Waits until the cache no longer answers from memory. Fails if that takes longer than `MAX_LAG` and a second.
 async fn is_emptied_in_time(bodies: &CacheHandle<i64, String>, fault: &str) {
     let began = Instant::now();
     soon(async {
@@ -35,7 +35,7 @@ async fn is_emptied_in_time(bodies: &CacheHandle<i64, String>, fault: &str) {
     assert!(elapsed < limit, "{fault}: {elapsed:?}");
 }
 
-/// The limit of the test is for a busy machine; what counts is the order: the last heartbeat is older than the fault.
+/// The last heartbeat is older than the fault, so the cache stops within `MAX_LAG`. The further second is for a busy machine.
 #[actix::test]
 async fn caches_stop_answering_within_max_lag_after_their_relay_is_stopped() {
     let scene = Scene::new().await;

@@ -29,7 +29,7 @@ async fn source_needs_no_other_permissions_than_the_documented_ones() {
     let source = NatsSource::builder(config, STREAM).max_lag(PATIENT);
     let mut source = source.build().unwrap();
     assert_eq!(live(&mut source, &relay).await, "started live");
-    // Enough for the flow control of the server.
+    // Enough messages for a flow control request of the server.
     for key in 1..=500 {
         relay.insert(key).await;
     }

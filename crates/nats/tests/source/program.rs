@@ -9,7 +9,7 @@ use pgherald_nats::{NatsConfig, Relay, RelayOptions};
 use crate::fake::STREAM;
 use crate::process::{self, Process};
 
-/// A relay that has been killed is replaced after this time.
+/// Another relay takes over from a killed one after this time.
 const LEASE: Duration = Duration::from_millis(600);
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
@@ -43,7 +43,7 @@ async fn serve(arguments: String) {
     panic!("the relay has ended by itself");
 }
 
-/// Logs what `RUST_LOG` says.
+/// Writes the log that `RUST_LOG` selects to standard error.
 pub(crate) fn log() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let log = tracing_subscriber::fmt()

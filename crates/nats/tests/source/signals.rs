@@ -68,7 +68,7 @@ pub(crate) async fn live(source: &mut NatsSource, relay: &FakeRelay) -> String {
     live_with(source, relay, "live").await
 }
 
-/// Like [`live`], or until it emits something else.
+/// Like [`live`], or until the source emits the signal `end`.
 pub(crate) async fn live_with(source: &mut NatsSource, relay: &FakeRelay, end: &str) -> String {
     let words = async {
         let mut words = Vec::new();
@@ -89,7 +89,7 @@ async fn events_of_a_live_source_arrive_in_their_order() {
     let relay = FakeRelay::new(&server).await;
     relay.insert(1).await;
     let mut source = source(&server.url()).max_lag(PATIENT).build().unwrap();
-    // What was stored before is covered by the resync.
+    // The resync covers the event that was stored before.
     assert_eq!(live(&mut source, &relay).await, "started live");
     for key in 2..5 {
         relay.insert(key).await;
@@ -183,7 +183,7 @@ async fn a_source_is_down_within_max_lag_after_the_last_heartbeat() {
         "{:?}",
         began.elapsed()
     );
-    // A relay that is behind is as bad as none.
+    // Heartbeats of a relay that lags by `max_lag` do not count.
     for slice in 0..2 {
         relay.beat_of(slice, 0, max_lag).await;
     }
@@ -322,7 +322,7 @@ async fn a_jump_in_the_deliveries_ends_the_session_and_a_resync_follows() {
     assert_eq!(live(&mut source, &relay).await, "reconnected live");
 }
 
-/// As after a restart of the only server that has a stream in memory, if the source is connected to another one.
+/// This happens when the only server of a stream in memory restarts while the source is connected to another server.
 #[tokio::test]
 async fn a_consumer_that_goes_back_in_the_stream_ends_the_session() {
     let server = NatsServer::start().await.unwrap();
@@ -335,7 +335,7 @@ async fn a_consumer_that_goes_back_in_the_stream_ends_the_session() {
     let stream = relay.context.get_stream(STREAM).await.unwrap();
     let consumer = stream.consumers().try_next().await.unwrap().unwrap();
     let inbox = consumer.config.deliver_subject.unwrap();
-    // The new consumer has delivered nothing either, but it has passed over what was stored before it was there.
+    // The new consumer has delivered no message either, but it begins at an earlier position.
     idle_heartbeat(&server, &inbox, 0, 3).await;
     let error = down(&mut source).await;
     assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
@@ -446,4 +446,16 @@ fn a_source_may_be_dropped_where_no_runtime_runs() {
     drop(open);
     drop(runtime);
     drop(opening);
+}
+
+#[tokio::test]
+async fn a_source_tries_each_server_before_it_is_down() {
+    let server = NatsServer::start().await.unwrap();
+    let relay = FakeRelay::new(&server).await;
+    // The library begins with any of them.
+    for _ in 0..8 {
+        let servers = format!("nats://127.0.0.1:1,nats://127.0.0.1:2,{}", server.url());
+        let mut source = source(&servers).max_lag(PATIENT).build().unwrap();
+        assert_eq!(live(&mut source, &relay).await, "started live");
+    }
 }

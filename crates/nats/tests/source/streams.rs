@@ -74,7 +74,7 @@ async fn a_source_at_a_leaf_node_reads_a_mirror_there() {
     assert_eq!(word(&mut source).await, "#2");
 }
 
-/// The mirror passes over the messages of the new stream until their sequences are beyond its own.
+/// The mirror skips the messages of the new stream until their sequences exceed its last one.
 #[tokio::test]
 async fn a_mirror_of_a_stream_that_was_created_again_is_refused() {
     let server = NatsServer::start().await.unwrap();
@@ -94,13 +94,13 @@ async fn a_mirror_of_a_stream_that_was_created_again_is_refused() {
     let mut source = source.build().unwrap();
     live(&mut source, &relay).await;
     let mut after = before;
-    // More than clocks of servers may differ.
+    // Longer than the allowed difference between the clocks of servers.
     while (after - before).whole_seconds() < 3 {
         relay.recreate_stream().await;
         after = created(&relay).await;
     }
     relay.incarnation = after.unix_timestamp_nanos().to_string().leak();
-    // It does not arrive at the mirror.
+    // The mirror does not receive this event.
     relay.insert(21).await;
     let words = live_with(&mut source, &relay, "Protocol").await;
     assert!(words.ends_with("Protocol"), "{words}");

@@ -61,7 +61,7 @@ impl NatsBuilder {
         self
     }
 
-    /// Gives the server a JetStream domain, as a leaf node and its hub need if both have streams.
+    /// Sets the server's JetStream domain. If a leaf node and its hub both have streams, each of them needs a domain of its own.
     pub fn domain(mut self, name: impl Into<String>) -> Self {
         self.options.domain = Some(name.into());
         self

@@ -1,4 +1,4 @@
-//! What the handles of all kinds of servers have in common.
+//! The methods that the handles of all kinds of servers have.
 
 /// The methods that stop, kill, pause and start a server, in an `impl` of a handle with a field `server` of type
 /// `Arc<Supervised<$program>>`.
@@ -59,8 +59,8 @@ macro_rules! control_server {
                 .await
         }
 
-        /// Suspends the server and all its child processes, like a machine that hangs: connections stay open, but nothing
-        /// answers. Until [`resume`](Self::resume), methods that need an answer fail; `stop`, `kill` and `restart` work.
+        /// Suspends the server and all its child processes, like a machine that hangs: connections stay open, but the server does
+        /// not respond. Until [`resume`](Self::resume), methods that need a response fail; `stop`, `kill` and `restart` work.
         ///
         /// # Errors
         ///

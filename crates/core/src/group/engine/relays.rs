@@ -129,7 +129,7 @@ impl<D: Destination> Relays<D> {
             }
         }
         let max_batch = self.destination.max_batch();
-        // In turn: so a slice that has waited longest has the largest batch, and none waits for ever.
+        // Take the slices in turn, so that none waits for ever, and batches grow while a slice waits.
         let after = (Bound::Excluded(self.last_begun), Bound::Unbounded);
         let turn = self
             .slices

@@ -28,7 +28,7 @@ pub enum Problem {
     Full,
     /// A relay stores nothing, because its destination is full, out of reach, or refuses events.
     Destination,
-    /// The destination of a relay is nearly full, and will refuse events.
+    /// The destination of a relay is nearly full, and refuses events when it is full.
     NearlyFull,
     /// Parked events have failed and wait for another attempt.
     Failing,

@@ -119,9 +119,9 @@ impl Slices {
         }
     }
 
-    /// Returns the cursor after a pending event, for a batch that stores it and all earlier events. The cursor also covers the events
-    /// that follow and are done, because they were skipped: from then on, nothing else shows that they are stored. Without an event,
-    /// returns the cursor up to which every event is stored.
+    /// Returns the cursor after a pending event, for a batch that stores it and all earlier events. The cursor also covers skipped
+    /// events that directly follow, because nothing else records that they are stored. Without an event, returns the cursor up to
+    /// which every event is stored.
     pub(in crate::group) fn cursor_after(&self, number: i32, event: Option<u64>) -> Option<Cursor> {
         let slice = self.owned.get(&number)?;
         match event {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn cursor_after_a_batch_is_behind_events_that_were_skipped_after_it() {
+    fn cursor_after_a_batch_covers_skipped_events_that_follow() {
         let mut slices = Slices::relayed();
         slices.claimed(1, &claimed(0));
         slices.opened(0, 1, at(1), None);

@@ -66,7 +66,7 @@ impl Window {
         self.first
     }
 
-    /// Returns the cursor behind a pending event, and behind those after it that are done.
+    /// Returns the cursor after a pending event, and after the done events that directly follow it.
     pub(super) fn cursor_after(&self, event: u64) -> Option<Cursor> {
         let index = usize::try_from(event.checked_sub(self.first)?).ok()?;
         let one = self.events.get(index)?;

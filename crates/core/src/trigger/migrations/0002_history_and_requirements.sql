@@ -42,7 +42,7 @@ CREATE TABLE pgherald.consumer_requirement (
 -- The types by which the texts of columns are read: a JSON object. Null if all texts are read as they are.
 ALTER TABLE pgherald.outbox_relation ADD COLUMN column_types text;
 -- Relays store events elsewhere. destination: the place, null for handlers. stored: what the relay knows to be stored there of the
--- slice when it wrote the cursor. problem: why a node stores nothing at present. usage: the share of the place's limits
+-- slice when it wrote the cursor. problem: why a node stores nothing at present. usage: the share of the destination's limits
 -- that is in use, if it refuses events when it is full.
 ALTER TABLE pgherald.consumer_node ADD COLUMN problem text, ADD COLUMN usage float8;
 ALTER TABLE pgherald.consumer_group ADD COLUMN destination text;

@@ -1,4 +1,4 @@
-//! Opens slices that were claimed: reads their tips, see [`opening`](crate::group::opening).
+//! Opens claimed slices by reading their tips; see [`opening`](crate::group::opening).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -76,11 +76,11 @@ impl<D: Destination> Relays<D> {
                         group,
                         slice,
                         reason,
-                        "changes may be missing at the destination: the slice resyncs"
+                        "changes may be missing at the destination; announcing a resync"
                     );
                 }
                 let known = opened.known();
-                // Also that nothing is stored. Only then does a late first batch differ from one of an earlier group.
+                // Record this even if nothing is stored: otherwise a late first batch looks like one of an earlier group.
                 let is_known = opened.resync.is_none();
                 ledger.slices.opened(
                     slice,

@@ -1,7 +1,7 @@
-//! Why nothing is stored at present, of all slices or of some.
+//! Why a relay stores no events of some or all slices at present.
 //!
-//! Other slices may be stored meanwhile, and a slice whose batch was not answered is claimed and opened again before the next attempt.
-//! Neither ends the problem: it ends when no slice has one.
+//! The problem ends when no slice has one. It does not end when events of another slice are stored. Nor does it end when a slice is
+//! opened again after a batch with an unknown outcome: the next batch may fail in the same way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::error::Error;
 #[derive(Default)]
 pub(super) struct Problem {
     error: Option<Error>,
-    /// The slices whose last batch has an unknown outcome: what it expected, and when it ended.
+    /// The slices whose last batch has an unknown outcome, with the sequence that the batch expected, and the time when it ended.
     unanswered: BTreeMap<i32, (u64, Instant)>,
 }
 
@@ -27,12 +27,12 @@ impl Problem {
         self.error = Some(error);
     }
 
-    /// The outcome of a batch is unknown that expected this sequence.
+    /// Records that the outcome of a batch, which expected this sequence, is unknown.
     pub(super) fn unanswered(&mut self, slice: i32, expected: u64, now: Instant) {
         self.unanswered.insert(slice, (expected, now));
     }
 
-    /// A slice was opened. If it has another message than the batch expected, something was stored.
+    /// Records that a slice was opened. If its last message is not the one that the batch expected, a batch was stored.
     pub(super) fn opened(&mut self, slice: i32, sequence: u64) {
         if self
             .unanswered
@@ -47,8 +47,8 @@ impl Problem {
         self.unanswered.remove(&slice);
     }
 
-    /// Ends the problem if no slice has one. A slice that this node does not own may be claimed again within `patience`; later,
-    /// another node has it.
+    /// Ends the problem if no slice has one. This node may claim a lost slice again within `patience`. After that, the slice
+    /// belongs to another node and does not count.
     pub(super) fn end(
         &mut self,
         has_failures: bool,
@@ -70,7 +70,7 @@ impl<D: Destination> Relays<D> {
         commands.push(Command::Degrade(error));
     }
 
-    /// Something has succeeded.
+    /// Ends the problem if no slice has one. Called after a request to the destination has succeeded.
     pub(super) fn recover(&mut self, ledger: &Ledger, now: Instant) {
         let has_failures = self.slices.values().any(|relay| relay.failures > 0);
         let patience = self.options.lease * 2;

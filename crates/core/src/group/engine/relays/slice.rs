@@ -61,7 +61,7 @@ pub(super) struct Relay {
     pub(super) skipped: HashMap<i64, Identity>,
     pub(super) listed: Option<(u64, u64)>,
     pub(super) failures: u32,
-    /// Whether another group stores the slice, so that this one does not.
+    /// Whether another group stores messages of the slice. This group then stores none.
     pub(super) is_contended: bool,
     /// See [`History::period`](crate::outbox::History::period).
     pub(super) period: Arc<str>,

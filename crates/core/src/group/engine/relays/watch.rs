@@ -4,8 +4,8 @@
 //! loss only with its next event, and readers would lack messages until then. So the node reads the state of the destination every
 //! two seconds, once for all of its slices. It forgets the slices whose last message can no longer exist, and claims them again.
 //!
-//! The state shows no loss if the destination has grown since, nor that messages were deleted. So the node also reads the last
-//! messages of some idle slices, of other ones each time.
+//! The state does not show that messages were deleted, nor a loss after which the destination has grown again. So the node also
+//! reads the last messages of up to eight idle slices each time, in turn.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::group::engine::command::Command;
 /// How often the state of the destination is read.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How many last messages are read each time.
+/// The maximum number of slices whose last messages are read each time.
 const TIPS: usize = 8;
 
 /// The last message of a slice when the state was requested.
@@ -35,20 +35,20 @@ pub(in crate::group) struct Expected {
     sequence: u64,
 }
 
-/// What was found of the destination.
+/// The state of the destination, and the last messages of some slices.
 pub(in crate::group) struct Found {
     state: destination::State,
-    /// Some last messages.
+    /// The slices whose last messages were read, with these messages.
     tips: Vec<(Expected, Last)>,
 }
 
 impl Expected {
-    /// Whether the message cannot exist any more.
+    /// Whether the message can no longer exist.
     fn is_gone(&self, state: &destination::State) -> bool {
         self.incarnation != state.incarnation || self.sequence > state.sequence
     }
 
-    /// Whether another message is the last one, or there is none, unless limits have deleted it.
+    /// Whether the slice has another last message, or none although limits cannot have deleted it.
     fn is_other(&self, last: &Last, state: &destination::State) -> bool {
         match &last.message {
             Some(message) => message.sequence != self.sequence,
@@ -61,9 +61,9 @@ impl Expected {
 pub(super) struct Watch {
     requested_at: Option<Instant>,
     is_running: bool,
-    /// Whether the state was read. Before, nobody knows whether the destination can be used.
+    /// Whether the state was read. Before that, it is unknown whether the destination can be used, and the node is not live.
     pub(super) has_read: bool,
-    /// As [`destination::State::usage`], when it was read last.
+    /// [`destination::State::usage`] when the state was last read.
     pub(super) usage: Option<f64>,
     /// The slice whose last message was read last.
     tip: Option<i32>,
@@ -93,6 +93,8 @@ impl<D: Destination> Relays<D> {
         let expected: Vec<Expected> = expected.collect();
         self.watch.requested_at = Some(now);
         if expected.is_empty() && self.watch.has_read {
+            // Nodes with slices report it.
+            self.watch.usage = None;
             return;
         }
         self.watch.is_running = true;
@@ -113,7 +115,7 @@ impl<D: Destination> Relays<D> {
         tips
     }
 
-    /// Whether nothing was stored of the slice since, nor is being stored.
+    /// Whether the slice has stored no message since, and has no batch in flight.
     fn is_unchanged(&self, expected: &Expected) -> bool {
         self.slices.get(&expected.slice).is_some_and(|relay| {
             relay.state == State::Idle
@@ -166,7 +168,8 @@ impl<D: Destination> Relays<D> {
     }
 }
 
-/// Reads the last messages before the state: what limits have deleted until then is before the first message of the state.
+/// Reads the last messages, and then the state. In this order, a message that limits have deleted meanwhile is before the first
+/// message of the state.
 async fn find(destination: Rc<impl Destination>, expected: Vec<Expected>) -> Result<Found> {
     let mut tips = Vec::new();
     for one in expected {
