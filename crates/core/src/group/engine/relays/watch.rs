@@ -4,8 +4,10 @@
 //! loss only with its next event, and readers would lack messages until then. So the node reads the state of the destination every
 //! two seconds, once for all of its slices. It forgets the slices whose last message can no longer exist, and claims them again.
 //!
-//! The state shows no loss if the destination has grown since, nor that messages were deleted. So the node also reads the last
+//! The state shows no loss if the destination has grown since, nor that some messages were deleted. So the node also reads the last
 //! messages of some idle slices, of other ones each time.
+//!
+//! A node also reads the state while the group is paused, and if it has no slices: it is live only if it can use the destination.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,9 +45,10 @@ pub(in crate::group) struct Found {
 }
 
 impl Expected {
-    /// Whether the message cannot exist any more.
+    /// Whether the message cannot exist any more. Limits may delete it, unlike a purge.
     fn is_gone(&self, state: &destination::State) -> bool {
-        self.incarnation != state.incarnation || self.sequence > state.sequence
+        let was_removed = !state.is_limited && self.sequence > 0 && self.sequence < state.first;
+        self.incarnation != state.incarnation || self.sequence > state.sequence || was_removed
     }
 
     /// Whether another message is the last one, or there is none, unless limits have deleted it.
@@ -78,10 +81,8 @@ impl Watch {
 }
 
 impl<D: Destination> Relays<D> {
-    pub(super) fn watch(&mut self, now: Instant) {
-        if self.watch.next(now).is_none_or(|next| next > now) {
-            return;
-        }
+    /// Begins to read the state.
+    pub(super) fn look(&mut self, now: Instant) {
         let is_open = |state| !matches!(state, State::Opening | State::Unopened(_));
         let opened = self.slices.iter().filter(|(_, relay)| is_open(relay.state));
         let expected = opened.map(|(slice, relay)| Expected {
@@ -92,9 +93,6 @@ impl<D: Destination> Relays<D> {
         });
         let expected: Vec<Expected> = expected.collect();
         self.watch.requested_at = Some(now);
-        if expected.is_empty() && self.watch.has_read {
-            return;
-        }
         self.watch.is_running = true;
         let tips = self.next_tips(&expected);
         let found = find(Rc::clone(&self.destination), tips);
@@ -175,4 +173,34 @@ async fn find(destination: Rc<impl Destination>, expected: Vec<Expected>) -> Res
     }
     let state = destination.state().await?;
     Ok(Found { state, tips })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Expected, destination};
+
+    #[test]
+    fn purge_of_a_stream_without_limits_is_noticed_for_all_slices_at_once() {
+        let state = |first, is_limited| destination::State {
+            incarnation: "A".into(),
+            sequence: 20,
+            usage: None,
+            first,
+            is_limited,
+        };
+        let is_gone = |sequence, state| {
+            let expected = Expected {
+                slice: 0,
+                epoch: 1,
+                incarnation: "A".into(),
+                sequence,
+            };
+            expected.is_gone(&state)
+        };
+        assert!(!is_gone(10, state(1, false)) && !is_gone(10, state(10, false)));
+        assert!(is_gone(10, state(21, false)));
+        assert!(!is_gone(0, state(21, false)), "nothing was stored");
+        assert!(!is_gone(10, state(21, true)), "limits may have deleted it");
+        assert!(is_gone(21, state(21, true)));
+    }
 }
