@@ -143,7 +143,10 @@ impl<D: Destination> Relays<D> {
             let Some(relay) = self.slices.get_mut(&slice) else {
                 continue;
             };
-            if relay.state != State::Idle || !ledger.slices.may_begin(slice, relay.epoch) {
+            if relay.state != State::Idle
+                || !ledger.slices.may_begin(slice, relay.epoch)
+                || relay.awaits_resync(slice, ledger)
+            {
                 continue;
             }
             let (jobs, skipped) = relay.next_jobs(max_batch, ledger);
