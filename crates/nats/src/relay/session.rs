@@ -23,6 +23,9 @@ use crate::config::NatsConfig;
 const OLDEST: (u64, u64) = (2, 12);
 /// How long a client may be without a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The most attempts of a client to connect again, after which it ends. Without a limit, a client that was replaced would go on for
+/// ever if the server refuses its credentials, for example.
+const RECONNECTS: usize = 64;
 /// The maximum size of the headers of an event and of its place in a batch, in bytes.
 const HEADERS: usize = 1_024;
 
@@ -79,7 +82,10 @@ impl Connector {
         {
             return Ok(session.clone());
         }
-        let client = self.config.connect().await?;
+        let connecting = self
+            .config
+            .connect_with(|options| options.max_reconnects(RECONNECTS));
+        let client = connecting.await?;
         check_version(&client.server_info().version)?;
         let limit = self.config.request_limit();
         let context = ContextBuilder::new().timeout(limit).build(client.clone());
