@@ -1,7 +1,12 @@
 //! When relays are live: also without slices, and while their group is paused.
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use pgherald_core::group::Group;
+use pgherald_nats::Relay;
 use pgherald_testkit::FaultProxy;
+use tokio::net::TcpListener;
 
 use crate::support::{Scene, local, nats, options};
 
@@ -62,6 +67,42 @@ async fn problem_of_a_relay_ends_after_it_has_given_its_slices_away() {
             .until("live", |handle| handle.health().borrow().is_live())
             .await;
         assert_eq!(relay.handle.report().consumer.destination_error, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn heartbeats_do_not_connect_to_a_server_that_does_not_answer() {
+    local(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        // Without the database, nothing else connects to NATS.
+        let database = "postgresql://nobody@127.0.0.1:1/none".parse().unwrap();
+        let options = options("fleet").heartbeat(Duration::from_millis(50));
+        let (_handle, relay) = Relay::new(database, nats(&url), options).unwrap();
+        let connections = Cell::new(0);
+        let accept = async {
+            loop {
+                let silent = listener.accept().await.unwrap();
+                connections.set(connections.get() + 1);
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(Duration::from_secs(60)).await;
+                    drop(silent);
+                });
+            }
+        };
+        let begun = Instant::now();
+        let ended = async {
+            while connections.get() < 10 && begun.elapsed() < Duration::from_secs(5) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = relay.run() => panic!("the relay has ended"),
+            () = accept => {}
+            () = ended => {}
+        }
+        assert!(connections.get() < 10, "in {:?}", begun.elapsed());
     })
     .await;
 }
