@@ -99,6 +99,14 @@ impl Connector {
         Ok(session)
     }
 
+    /// Returns the session if it has a connection. Neither connects nor waits.
+    pub(super) fn connected(&self) -> Option<Session> {
+        let current = self.session.try_lock().ok()?;
+        let is_connected =
+            |session: &Session| session.client.connection_state() == State::Connected;
+        current.clone().filter(is_connected)
+    }
+
     /// Opens the stream, and verifies it again.
     pub(super) async fn open(&self) -> Result<Opened> {
         let session = self.session().await?;
