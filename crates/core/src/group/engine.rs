@@ -230,6 +230,7 @@ impl<W: Work> Engine<W> {
         if is_reachable && self.membership.may_begin(now) {
             self.attempts.begin(now, &mut self.ledger, &mut commands);
         }
+        self.attempts.watch(now);
         self.execute(commands, now);
         let commands = self.send(now);
         self.execute(commands, now);

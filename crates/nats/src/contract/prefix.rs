@@ -8,10 +8,13 @@ use pgherald_core::{Error, Result};
 
 /// The longest prefix in bytes.
 const LONGEST: usize = 128;
+/// What the first tokens of heartbeats have behind the prefix.
+const HEARTBEAT: &str = "-heartbeat";
 
 /// The first tokens of all subjects of a relay: `pg`, or `shop.eu.orders`.
 ///
-/// One or more tokens of ASCII letters, digits, `_` and `-`, separated by dots; 128 bytes at most.
+/// One or more tokens of ASCII letters, digits, `_` and `-`, separated by dots; 128 bytes at most. It does not end with `-heartbeat`,
+/// because a stream of its subjects would store the heartbeats of another prefix.
 ///
 /// ```
 /// use pgherald_nats::contract::Prefix;
@@ -59,13 +62,13 @@ impl Prefix {
     /// Returns the subject of a slice's heartbeats.
     #[must_use]
     pub fn heartbeat(&self, slice: u16) -> String {
-        format!("{}-heartbeat.{slice}", self.0)
+        format!("{}{HEARTBEAT}.{slice}", self.0)
     }
 
     /// Returns the subjects of the heartbeats of all slices.
     #[must_use]
     pub fn heartbeats(&self) -> String {
-        format!("{}-heartbeat.*", self.0)
+        format!("{}{HEARTBEAT}.*", self.0)
     }
 }
 
@@ -87,6 +90,12 @@ impl FromStr for Prefix {
             !token.is_empty()
                 && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
         };
+        if text.ends_with(HEARTBEAT) {
+            return Err(errors::bad_nats(format!(
+                "{text:?} is no prefix of subjects, because it ends with {HEARTBEAT}: its stream would store the heartbeats of the prefix {:?}",
+                text.trim_end_matches(HEARTBEAT)
+            )));
+        }
         match text.len() <= LONGEST && text.split('.').all(is_token) {
             true => Ok(Self(text.into())),
             false => Err(errors::bad_nats(format!(
@@ -109,7 +118,7 @@ mod tests {
 
     #[test]
     fn prefixes_with_wildcards_or_other_characters_are_refused() {
-        for good in ["pg", "a.b-c.D_1", &"x".repeat(128)] {
+        for good in ["pg", "a.b-c.D_1", "a-heartbeat.b", &"x".repeat(128)] {
             assert_eq!(good.parse::<Prefix>().unwrap().as_str(), good);
         }
         for bad in [
@@ -125,6 +134,8 @@ mod tests {
             "ü",
             "$JS",
             "a\n",
+            "pg-heartbeat",
+            "a.b-heartbeat",
             &"x".repeat(129),
         ] {
             let error = bad.parse::<Prefix>().expect_err(bad);

@@ -210,9 +210,13 @@ fn concluded(connector: &Connector, cause: BatchPublishError) -> Outcome {
             Some(cause.into()),
         ));
     }
-    if cause.kind() == BatchPublishErrorKind::BatchPublishTooManyInflight {
+    // The server ignores the messages of a batch that it does not accept, and reports it only when the batch ends.
+    if let BatchPublishErrorKind::BatchPublishIncomplete
+    | BatchPublishErrorKind::BatchPublishTooManyInflight = cause.kind()
+    {
         let message = format!(
-            "stream {name:?} has as many unfinished batches as its server accepts: run fewer relays, or lower their concurrency"
+            "stream {name:?} has not kept the messages of a batch: it has as many unfinished batches as its server accepts, or another \
+             server has become its leader; run fewer relays, or lower their concurrency, if this goes on"
         );
         return Outcome::Refused(errors::nats(
             ErrorKind::Destination,

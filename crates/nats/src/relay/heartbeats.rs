@@ -4,7 +4,6 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::connection::State;
 use pgherald_core::__private::host::group::SliceState;
 use pgherald_core::Health;
 use tokio::sync::watch;
@@ -72,14 +71,10 @@ pub(super) async fn send(
         let is_live = health.borrow().is_live();
         metrics.lag(lag_of_all.at(now, states.iter().filter_map(lag), is_live));
         let sending = async {
-            // The consumer reports that there is no connection.
-            let Ok(session) = connector.session().await else {
+            // The consumer connects. Without a connection, the client would send the heartbeats later, and they would be too old.
+            let Some(session) = connector.connected() else {
                 return;
             };
-            // Otherwise the client would send the heartbeats after it has reconnected, when they are too old.
-            if session.client.connection_state() != State::Connected {
-                return;
-            }
             for state in &states {
                 let group = connector.options.group.group();
                 let Some(heartbeat) =

@@ -25,6 +25,9 @@ use crate::config::NatsConfig;
 const OLDEST: (u64, u64) = (2, 12);
 /// How long a client may be without a connection before another one replaces it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The most attempts of a client to connect again, after which it ends. Without a limit, a client that was replaced would go on for
+/// ever if the server refuses its credentials, for example.
+const RECONNECTS: usize = 64;
 /// The maximum size of the headers of an event and of its place in a batch, in bytes.
 const HEADERS: usize = 1_024;
 
@@ -81,7 +84,10 @@ impl Connector {
         {
             return Ok(session.clone());
         }
-        let client = self.config.connect().await?;
+        let connecting = self
+            .config
+            .connect_with(|options| options.max_reconnects(RECONNECTS));
+        let client = connecting.await?;
         check_version(&client.server_info().version)?;
         let limit = self.config.request_limit();
         let context = ContextBuilder::new().timeout(limit).build(client.clone());
@@ -93,6 +99,14 @@ impl Connector {
         };
         *current = Some(session.clone());
         Ok(session)
+    }
+
+    /// Returns the session if it has a connection. Neither connects nor waits.
+    pub(super) fn connected(&self) -> Option<Session> {
+        let current = self.session.try_lock().ok()?;
+        let is_connected =
+            |session: &Session| session.client.connection_state() == State::Connected;
+        current.clone().filter(is_connected)
     }
 
     /// Reads the stream from the server, and verifies it.

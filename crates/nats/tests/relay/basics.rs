@@ -243,3 +243,25 @@ async fn relay_runs_in_an_actor_until_it_is_drained() {
     scene.write(1..=50).await;
     assert_eq!(scene.stored().await.len(), 50, "the actor has stopped");
 }
+
+#[tokio::test]
+async fn group_of_the_most_slices_stores_a_transaction_of_many_pages() {
+    local(async {
+        let scene = Scene::new().await;
+        let options = || options("fleet").slices(1_024);
+        let has_all = |handle: &pgherald_nats::RelayHandle| {
+            handle.report().consumer.slices == 1_024 && handle.health().borrow().is_live()
+        };
+        let relay = scene.relay(options());
+        relay.until("all slices", has_all).await;
+        scene.write(1..=10_000).await;
+        scene.until_relayed().await;
+        drop(relay);
+        let other = scene.relay(options());
+        other.until("all slices", has_all).await;
+        scene.write(1..=1_000).await;
+        let stored = scene.until_relayed().await;
+        assert!(stored.iter().all(|one| one.resync().is_none()));
+    })
+    .await;
+}

@@ -101,3 +101,27 @@ async fn slice_sends_no_heartbeat_before_its_resync_is_stored() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn batches_are_refused_while_the_stream_has_too_many_unfinished_ones() {
+    local(async {
+        let scene = Scene::new().await;
+        let relay = scene.relay(options("fleet"));
+        scene.write(1..=10).await;
+        scene.until_relayed().await;
+        let context = scene.jetstream().await;
+        for batch in 0..50 {
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert("Nats-Batch-Id", format!("unfinished-{batch}"));
+            headers.insert("Nats-Batch-Sequence", "1");
+            let begun = context.publish_with_headers("pg.9.$control", headers, "".into());
+            begun.await.unwrap().await.ok();
+        }
+        scene.write(1..=100).await;
+        relay.until_degraded("as many unfinished batches").await;
+        // The server gives up the unfinished ones after a while.
+        scene.until_relayed().await;
+        assert_eq!(relay.handle.report().unknown, 0);
+    })
+    .await;
+}

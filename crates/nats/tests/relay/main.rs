@@ -19,6 +19,7 @@ mod credentials;
 mod exactly_once;
 mod fencing;
 mod full;
+mod health;
 mod herald;
 mod lost;
 #[path = "../../../../tests/remote/process.rs"]
@@ -26,3 +27,4 @@ mod process;
 mod program;
 mod restored;
 mod support;
+mod trimmed;

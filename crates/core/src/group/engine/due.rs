@@ -62,7 +62,11 @@ impl<W: Work> Engine<W> {
 
     /// Returns when to [advance](Self::advance) next if no input arrives. The answer to a running request is an input.
     pub(super) fn alarm(&self, now: Instant) -> Instant {
-        let mut alarms = vec![self.membership.stop_at(), self.attempts.summary_due()];
+        let mut alarms = vec![
+            self.membership.stop_at(),
+            self.attempts.summary_due(),
+            self.attempts.watch_at(now),
+        ];
         // Otherwise nothing begins, and the loop would spin.
         if self.membership.may_begin(now) {
             alarms.push(self.attempts.alarm(now));

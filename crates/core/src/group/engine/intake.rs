@@ -47,6 +47,8 @@ const MAX_BYTES_OF_ONE: usize = MAX_BYTES_IN_FLIGHT / 2;
 const MAX_PARKED_ROWS: usize = 100_000;
 /// The most parked events that are fetched at once.
 const FETCH: usize = 512;
+/// The reason of a resync if rows were trimmed before the group had read them.
+pub(super) const TRIMMED: &str = "trimmed";
 /// How long to wait until an event has been written to the parked events.
 const UNWRITTEN: Duration = Duration::from_millis(20);
 
@@ -167,11 +169,11 @@ impl Intake {
         let group = &*self.options.group;
         tracing::error!(
             group,
-            reason = "trimmed",
+            reason = TRIMMED,
             intentional = false,
             "the outbox was trimmed before the group had read it: the group resyncs"
         );
-        let row = Recorded::resync(-2 - closed, slice, "trimmed");
+        let row = Recorded::resync(-2 - closed, slice, TRIMMED);
         // Slices at different positions find the same loss one after the other, and the first one parks the resync. If that slice
         // is lost before the resync is written, its cursor has not passed the loss, and the next owner finds the loss again.
         if ledger.parked.knows(row.id) {

@@ -143,7 +143,10 @@ impl<D: Destination> Relays<D> {
             let Some(relay) = self.slices.get_mut(&slice) else {
                 continue;
             };
-            if relay.state != State::Idle || !ledger.slices.may_begin(slice, relay.epoch) {
+            if relay.state != State::Idle
+                || !ledger.slices.may_begin(slice, relay.epoch)
+                || relay.awaits_resync(slice, ledger)
+            {
                 continue;
             }
             let (jobs, skipped) = relay.next_jobs(max_batch, ledger);
@@ -286,7 +289,17 @@ impl<D: Destination> Work for Relays<D> {
         self.forget_lost(ledger);
         self.open(now, ledger);
         self.store(now, ledger, commands);
-        self.watch(now);
+    }
+
+    fn watch(&mut self, now: Instant) {
+        if self.watch_at(now).is_some_and(|next| next <= now) {
+            self.look(now);
+        }
+    }
+
+    fn watch_at(&self, now: Instant) -> Option<Instant> {
+        let next = self.watch.next(now);
+        next.filter(|_| self.link.is_some())
     }
 
     async fn next_ended(&mut self) -> Ended {
@@ -391,13 +404,12 @@ impl<D: Destination> Work for Relays<D> {
         })
     }
 
-    fn alarm(&self, now: Instant) -> Option<Instant> {
+    fn alarm(&self, _: Instant) -> Option<Instant> {
         let times = self.slices.values().filter_map(|relay| match relay.state {
             State::Unopened(at) | State::Waiting(at) => Some(at),
             _ => None,
         });
-        let next = times.chain(self.watch.next(now)).min();
-        next.filter(|_| self.link.is_some())
+        times.min().filter(|_| self.link.is_some())
     }
 
     fn publish(&mut self, ledger: &Ledger) {

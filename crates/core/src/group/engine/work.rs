@@ -29,6 +29,17 @@ pub(in crate::group) trait Work: 'static {
     /// Begins as much as may run. Must not be called unless attempts [may begin](super::Membership::may_begin).
     fn begin(&mut self, now: Instant, ledger: &mut Ledger, commands: &mut Commands);
 
+    /// Looks after the destination, whether or not attempts may begin: the group may be paused, or the node may have no slices.
+    fn watch(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// When to call [`watch`](Self::watch) next, if nothing ends before.
+    fn watch_at(&self, now: Instant) -> Option<Instant> {
+        let _ = now;
+        None
+    }
+
     /// Waits until something ends. Cancel-safe.
     fn next_ended(&mut self) -> impl Future<Output = Self::Ended>;
 

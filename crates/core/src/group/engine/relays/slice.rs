@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::command::Ledger;
+use super::super::intake::TRIMMED;
 use super::watch::{Expected, Found};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::group::destination::{Batch, Identity, Mark, Message, Outcome};
-use crate::group::job::{Disposition, Job, Origin, Park};
+use crate::group::job::{Disposition, Job, Origin, Park, Row};
 use crate::group::opening::{OTHER_GROUP, Opened};
 use crate::handler::Task;
 use crate::outbox::Recorded;
@@ -107,6 +108,16 @@ impl Relay {
         let pause = PAUSES.delay(self.failures);
         self.failures = self.failures.saturating_add(1);
         pause
+    }
+
+    /// Whether a loss of rows was found that is neither announced nor about to be. A batch would store a cursor behind the loss, and the
+    /// next relay would not find it again. So the slice waits until the resync was written to the parked events, and read from there.
+    pub(super) fn awaits_resync(&self, slice: i32, ledger: &Ledger) -> bool {
+        if ledger.parked.rows() == 0 {
+            return false;
+        }
+        let row = Row::of(&Recorded::resync(0, slice, TRIMMED));
+        ledger.parked.has(&row) && !self.parked.iter().any(|job| job.row() == row)
     }
 
     /// Removes from the queues the jobs of the next batch, and the jobs whose events are stored already.

@@ -6,6 +6,8 @@
 //!
 //! The state does not show that messages were deleted, nor a loss after which the destination has grown again. So the node also
 //! reads the last messages of up to eight idle slices each time, in turn.
+//!
+//! A node also reads the state while the group is paused, and if it has no slices: it is live only if it can use the destination.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,9 +45,10 @@ pub(in crate::group) struct Found {
 }
 
 impl Expected {
-    /// Whether the message can no longer exist.
+    /// Whether the message can no longer exist. Limits may delete it, unlike a purge.
     fn is_gone(&self, state: &destination::State) -> bool {
-        self.incarnation != state.incarnation || self.sequence > state.sequence
+        let was_removed = !state.is_limited && self.sequence > 0 && self.sequence < state.first;
+        self.incarnation != state.incarnation || self.sequence > state.sequence || was_removed
     }
 
     /// Whether the slice has another last message, or none although limits cannot have deleted it.
@@ -78,10 +81,8 @@ impl Watch {
 }
 
 impl<D: Destination> Relays<D> {
-    pub(super) fn watch(&mut self, now: Instant) {
-        if self.watch.next(now).is_none_or(|next| next > now) {
-            return;
-        }
+    /// Begins to read the state.
+    pub(super) fn look(&mut self, now: Instant) {
         let is_open = |state| !matches!(state, State::Opening | State::Unopened(_));
         let opened = self.slices.iter().filter(|(_, relay)| is_open(relay.state));
         let expected = opened.map(|(slice, relay)| Expected {
@@ -92,11 +93,6 @@ impl<D: Destination> Relays<D> {
         });
         let expected: Vec<Expected> = expected.collect();
         self.watch.requested_at = Some(now);
-        if expected.is_empty() && self.watch.has_read {
-            // Nodes with slices report it.
-            self.watch.usage = None;
-            return;
-        }
         self.watch.is_running = true;
         let tips = self.next_tips(&expected);
         let found = find(Rc::clone(&self.destination), tips);
@@ -178,4 +174,34 @@ async fn find(destination: Rc<impl Destination>, expected: Vec<Expected>) -> Res
     }
     let state = destination.state().await?;
     Ok(Found { state, tips })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Expected, destination};
+
+    #[test]
+    fn purge_of_a_stream_without_limits_is_noticed_for_all_slices_at_once() {
+        let state = |first, is_limited| destination::State {
+            incarnation: "A".into(),
+            sequence: 20,
+            usage: None,
+            first,
+            is_limited,
+        };
+        let is_gone = |sequence, state| {
+            let expected = Expected {
+                slice: 0,
+                epoch: 1,
+                incarnation: "A".into(),
+                sequence,
+            };
+            expected.is_gone(&state)
+        };
+        assert!(!is_gone(10, state(1, false)) && !is_gone(10, state(10, false)));
+        assert!(is_gone(10, state(21, false)));
+        assert!(!is_gone(0, state(21, false)), "nothing was stored");
+        assert!(!is_gone(10, state(21, true)), "limits may have deleted it");
+        assert!(is_gone(21, state(21, true)));
+    }
 }
