@@ -39,10 +39,10 @@ pub mod group {
     pub use super::super::parts::{not_watched, wants};
     pub use crate::group::destination::{
         Batch, Destination, Identity, Last, LastMessage, Mark, Message, Outcome, SliceState, State,
-        nearly_full,
+        nearly_full as destination_nearly_full,
     };
     pub use crate::group::operations::nodes::{Node, nodes};
-    pub use crate::group::operations::problems::{Problem, problems};
+    pub use crate::group::operations::problems::{Problem, nearly_full, problems};
     pub use crate::group::rehearsal::rehearse;
 
     /// Trials of a handler in a transaction that is rolled back.

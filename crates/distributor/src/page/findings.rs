@@ -191,11 +191,7 @@ fn group(status: &GroupStatus, problem: Problem) -> Finding {
             "correct the cause that the error names: the relay continues by itself",
         ),
         Problem::NearlyFull => (
-            nearly_full(
-                status.destination.as_deref().unwrap_or("its destination"),
-                status.destination_usage,
-            )
-            .unwrap_or_default(),
+            nearly_full(status).unwrap_or_default(),
             "raise the limits of the stream, or delete messages that no reader needs",
         ),
         Problem::Failing => {

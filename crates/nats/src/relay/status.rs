@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{DiscardPolicy, Info};
-use pgherald_core::__private::host::group::nearly_full;
+use pgherald_core::__private::host::group::destination_nearly_full;
 use pgherald_core::Result;
 
 use super::destination;
@@ -66,7 +66,7 @@ impl StreamStatus {
     /// Returns a warning if at least 0.8 of the stream's limits are in use, and a full stream refuses new messages.
     #[must_use]
     pub fn nearly_full(&self) -> Option<String> {
-        nearly_full(&self.destination, self.usage_until_refusal())
+        destination_nearly_full(&self.destination, self.usage_until_refusal())
     }
 
     /// Returns the share of the limits that is in use, if a full stream refuses new messages.

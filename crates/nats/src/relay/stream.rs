@@ -155,7 +155,7 @@ fn verify(config: &Config, options: &RelayOptions) -> Result<()> {
     }
     if config.max_messages_per_subject > 0 {
         problems.push(format!(
-            "it keeps {} messages of each subject (max_msgs_per_subject) and deletes earlier ones, even if nobody has read them: \
+            "it keeps {} messages of each subject (max_msgs_per_subject) and deletes earlier ones, even before a program has read them: \
              set it to -1 (`nats stream edit --max-msgs-per-subject=-1`), and limit the stream by max_age, max_bytes or max_msgs",
             config.max_messages_per_subject
         ));

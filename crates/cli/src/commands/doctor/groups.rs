@@ -131,9 +131,7 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
         }
         Problem::NearlyFull => {
             let fix = "raise the limits of the stream: nats stream edit; or delete messages that no reader needs: nats stream purge";
-            let destination = group.destination.as_deref().unwrap_or("its destination");
-            let text = nearly_full(destination, group.destination_usage);
-            (text.unwrap_or_default(), fix.to_owned())
+            (nearly_full(group).unwrap_or_default(), fix.to_owned())
         }
         Problem::Failing => {
             let fix = format!(

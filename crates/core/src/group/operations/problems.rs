@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::GroupStatus;
-use crate::group::destination::nearly_full;
+use crate::group::destination;
 
 /// From this lag on, a group counts as behind. Events that have failed for as long count as failing for long.
 const LAG: Duration = Duration::from_secs(5 * 60);
@@ -47,10 +47,7 @@ pub fn problems(group: &GroupStatus) -> Vec<Problem> {
         (Problem::Unreadable, !group.unreadable_slices.is_empty()),
         (Problem::Full, group.full_nodes > 0),
         (Problem::Destination, group.destination_error.is_some()),
-        (
-            Problem::NearlyFull,
-            nearly_full("", group.destination_usage).is_some(),
-        ),
+        (Problem::NearlyFull, nearly_full(group).is_some()),
         (Problem::Failing, group.failing > 0),
         (Problem::DeadLetters, group.dead_letters > 0),
         // Without a consumer, or while the group is paused, lag is a consequence and not reported.
@@ -61,6 +58,13 @@ pub fn problems(group: &GroupStatus) -> Vec<Problem> {
     ];
     let found = found.into_iter().filter(|(_, is_there)| *is_there);
     found.map(|(problem, _)| problem).collect()
+}
+
+/// Describes the destination of a relay's group if it is [nearly full](Problem::NearlyFull).
+#[must_use]
+pub fn nearly_full(group: &GroupStatus) -> Option<String> {
+    let name = group.destination.as_deref().unwrap_or("its destination");
+    destination::nearly_full(name, group.destination_usage)
 }
 
 impl Problem {
