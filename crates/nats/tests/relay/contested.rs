@@ -83,11 +83,7 @@ async fn error_of_one_slice_is_reported_while_other_slices_are_stored() {
         // If the database knew no message of the slice, the relay would announce a resync, and continue.
         let known =
             "SELECT split_part(stored, ' ', 2) FROM pgherald.consumer_cursor WHERE slice = 0";
-        let started = tokio::time::Instant::now();
-        while scene.text(known).await != tip.sequence.to_string() {
-            assert!(started.elapsed() < LIMIT, "{}", scene.text(known).await);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        scene.until_text(known, &tip.sequence.to_string()).await;
         let mut foreign = tip.headers.clone();
         for name in ["Nats-Batch-Id", "Nats-Batch-Sequence", "Nats-Batch-Commit"] {
             foreign = without(&foreign, name);

@@ -10,11 +10,8 @@ use crate::support::{LIMIT, Scene, events, local, nats, options};
 async fn stalled_relay_is_refused_by_the_stream_after_another_one_took_over() {
     local(async {
         let scene = Scene::new().await;
-        let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
-            .await
-            .unwrap();
         // Its batches stay in flight.
-        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let (proxy, config) = scene.behind_proxy().await;
         let stalled = scene.relay_at(config.request_timeout(LIMIT), options("fleet"));
         stalled
             .until("slices", |handle| handle.report().consumer.slices == 4)

@@ -7,7 +7,7 @@ use pgherald_core::group::Group;
 use pgherald_nats::contract::{Heartbeat, Prefix};
 use pgherald_nats::{RelayOptions, StreamOptions};
 
-use crate::support::{LIMIT, STREAM, Scene, local, options};
+use crate::support::{LIMIT, STREAM, Scene, eventually, local, options};
 
 #[tokio::test]
 async fn full_stream_stops_the_relay_until_it_has_room() {
@@ -28,17 +28,14 @@ async fn full_stream_stops_the_relay_until_it_has_room() {
             (report.parked, report.dead_letters, report.errors),
             (0, 0, 0)
         );
-        let mut status = Group::new(&scene.client, "fleet").status().await.unwrap();
-        let started = tokio::time::Instant::now();
-        while !status
-            .destination_error
-            .as_ref()
-            .is_some_and(|error| error.contains("is full"))
-        {
-            assert!(started.elapsed() < LIMIT, "{status:?}");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            status = Group::new(&scene.client, "fleet").status().await.unwrap();
-        }
+        let status = eventually("the error in the status", async || {
+            let status = Group::new(&scene.client, "fleet").status().await.unwrap();
+            match &status.destination_error {
+                Some(error) if error.contains("is full") => Ok(status),
+                _ => Err(status),
+            }
+        })
+        .await;
         assert!(status.destination.unwrap().contains("CHANGES"));
         assert!(status.destination_usage.is_some());
         let mut stream = scene.stream().await;

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use pgherald_core::group::Group;
 use pgherald_nats::Relay;
-use pgherald_testkit::FaultProxy;
 use tokio::net::TcpListener;
 
 use crate::support::{Scene, local, nats, options};
@@ -41,10 +40,7 @@ async fn relay_of_a_paused_group_is_live() {
 async fn problem_of_a_relay_ends_after_it_has_given_its_slices_away() {
     local(async {
         let scene = Scene::new().await;
-        let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
-            .await
-            .unwrap();
-        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let (proxy, config) = scene.behind_proxy().await;
         let relay = scene.relay_at(config, options("fleet").slices(1));
         scene.write(1..=10).await;
         scene.until_relayed().await;

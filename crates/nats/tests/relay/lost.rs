@@ -5,10 +5,9 @@ use std::path::Path;
 use pgherald_core::group::Group;
 use pgherald_nats::StreamOptions;
 use pgherald_nats::contract::Prefix;
-use pgherald_testkit::FaultProxy;
 use pgherald_testkit::nats::NatsServer;
 
-use crate::support::{Scene, Stored, copy_directory, events, local, nats, options, resyncs};
+use crate::support::{Scene, Stored, copy_directory, events, local, options, resyncs};
 
 fn all_slices(stored: &[Stored]) -> Vec<u16> {
     let mut slices = resyncs(stored, "destination_lost");
@@ -224,10 +223,7 @@ async fn stream_that_was_restored_to_an_earlier_state_is_announced() {
 async fn idle_slice_notices_that_the_stream_was_restored_although_it_has_grown_since() {
     local(async {
         let scene = Scene::new().await;
-        let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
-            .await
-            .unwrap();
-        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let (proxy, config) = scene.behind_proxy().await;
         let _relay = scene.relay_at(config, options("fleet"));
         relayed(&scene).await;
         let (store, saved) = store_of(&scene.nats);

@@ -7,10 +7,19 @@ use pgherald_nats::NatsSource;
 use pgherald_nats::contract::headers;
 use pgherald_testkit::nats::NatsServer;
 use pgherald_testkit::{FaultProxy, Postgres};
+use tokio_postgres::Client;
 
 use crate::support::{
-    LIMIT, STREAM, Scene, Stored, connect, copy_directory, events, local, nats, options, resyncs,
+    LIMIT, STREAM, Scene, Stored, connect, copy_directory, events, local, options, resyncs,
 };
+
+/// Keeps relays from writing cursors until the connection ends.
+async fn lock_cursors(scene: &Scene) -> Client {
+    let client = connect(&scene.url).await;
+    let lock = "BEGIN; LOCK TABLE pgherald.consumer_cursor IN EXCLUSIVE MODE";
+    client.batch_execute(lock).await.unwrap();
+    client
+}
 
 async fn scene_of(server: &Postgres) -> Scene {
     let url = server.create_database().await.unwrap();
@@ -60,10 +69,7 @@ async fn events_of_an_earlier_history_are_listed_until_they_were_read_again() {
     local(async {
         let server = Postgres::builder().start().await.unwrap();
         let mut scene = scene_of(&server).await;
-        let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
-            .await
-            .unwrap();
-        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let (proxy, config) = scene.behind_proxy().await;
         let first = scene.relay_at(config.request_timeout(LIMIT), options("fleet"));
         scene.write(1..=100).await;
         scene.until_relayed().await;
@@ -75,11 +81,7 @@ async fn events_of_an_earlier_history_are_listed_until_they_were_read_again() {
                 handle.report().consumer.in_flight == 100
             })
             .await;
-        let blocked = connect(&scene.url).await;
-        blocked
-            .batch_execute("BEGIN; LOCK TABLE pgherald.consumer_cursor IN EXCLUSIVE MODE")
-            .await
-            .unwrap();
+        let _blocked = lock_cursors(&scene).await;
         proxy.resume();
         scene.until_relayed().await;
         server.kill().await.unwrap();
@@ -113,10 +115,7 @@ async fn events_that_are_skipped_after_a_batch_are_not_stored_again() {
     local(async {
         let server = Postgres::builder().start().await.unwrap();
         let mut scene = scene_of(&server).await;
-        let proxy = FaultProxy::start((scene.nats.host(), scene.nats.port()))
-            .await
-            .unwrap();
-        let config = nats(&proxy.url(&scene.nats.url())).only_these_servers();
+        let (proxy, config) = scene.behind_proxy().await;
         let options = || options("fleet").slices(1);
         let first = scene.relay_at(config.request_timeout(LIMIT), options());
         scene.write(1..=1).await;
@@ -132,11 +131,7 @@ async fn events_that_are_skipped_after_a_batch_are_not_stored_again() {
                 handle.report().consumer.in_flight == 1
             })
             .await;
-        let blocked = connect(&scene.url).await;
-        blocked
-            .batch_execute("BEGIN; LOCK TABLE pgherald.consumer_cursor IN EXCLUSIVE MODE")
-            .await
-            .unwrap();
+        let _blocked = lock_cursors(&scene).await;
         proxy.resume();
         scene.until_relayed().await;
         drop(first);

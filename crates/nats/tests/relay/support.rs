@@ -13,8 +13,8 @@ use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{ConnectConfig, Operation, TableName};
 use pgherald_nats::contract::{Prefix, Subject, headers};
 use pgherald_nats::{NatsConfig, Relay, RelayHandle, RelayOptions, StreamOptions};
-use pgherald_testkit::Postgres;
 use pgherald_testkit::nats::NatsServer;
+use pgherald_testkit::{FaultProxy, Postgres};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_postgres::{Client, NoTls};
 
@@ -101,6 +101,14 @@ impl Scene {
         let (handle, relay) = Relay::new(database, nats, options).unwrap();
         let task = tokio::task::spawn_local(relay.run());
         Running { handle, task }
+    }
+
+    /// Returns a proxy before the NATS server, and a configuration that uses no other way.
+    pub(crate) async fn behind_proxy(&self) -> (FaultProxy, NatsConfig) {
+        let proxy = FaultProxy::start((self.nats.host(), self.nats.port()));
+        let proxy = proxy.await.unwrap();
+        let config = nats(&proxy.url(&self.nats.url())).only_these_servers();
+        (proxy, config)
     }
 
     pub(crate) async fn jetstream(&self) -> jetstream::Context {

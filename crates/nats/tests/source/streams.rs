@@ -19,19 +19,24 @@ fn mirror() -> stream::Config {
     }
 }
 
+/// Reads an event of the relay through the mirror of a server.
+async fn reads_mirror(server: &NatsServer, relay: &FakeRelay) {
+    let config = NatsConfig::new(&server.url()).unwrap();
+    let source = NatsSource::builder(config, "MIRROR").max_lag(PATIENT);
+    let mut source = source.build().unwrap();
+    let words = live(&mut source, relay).await;
+    assert!(words.ends_with("live"), "{words}");
+    relay.insert(2).await;
+    assert_eq!(word(&mut source).await, "#2");
+}
+
 #[tokio::test]
 async fn a_mirror_is_read_like_its_origin() {
     let server = NatsServer::start().await.unwrap();
     let relay = FakeRelay::new(&server).await;
     relay.insert(1).await;
     relay.context.create_stream(mirror()).await.unwrap();
-    let config = NatsConfig::new(&server.url()).unwrap();
-    let source = NatsSource::builder(config, "MIRROR").max_lag(PATIENT);
-    let mut source = source.build().unwrap();
-    let words = live(&mut source, &relay).await;
-    assert!(words.ends_with("live"), "{words}");
-    relay.insert(2).await;
-    assert_eq!(word(&mut source).await, "#2");
+    reads_mirror(&server, &relay).await;
 }
 
 /// Returns a port that was free a moment ago.
@@ -65,13 +70,7 @@ async fn a_source_at_a_leaf_node_reads_a_mirror_there() {
     mirror.mirror.as_mut().unwrap().external = Some(external);
     let context = jetstream::new(async_nats::connect(leaf.url()).await.unwrap());
     context.create_stream(mirror).await.unwrap();
-    let config = NatsConfig::new(&leaf.url()).unwrap();
-    let source = NatsSource::builder(config, "MIRROR").max_lag(PATIENT);
-    let mut source = source.build().unwrap();
-    let words = live(&mut source, &relay).await;
-    assert!(words.ends_with("live"), "{words}");
-    relay.insert(2).await;
-    assert_eq!(word(&mut source).await, "#2");
+    reads_mirror(&leaf, &relay).await;
 }
 
 /// The mirror skips the messages of the new stream until their sequences exceed its last one.
